@@ -128,17 +128,15 @@ class ImapStage(Stage):
 
     async def equals(self, *, within: float = 30.0) -> None:
         """Wait until the copy equals the true log; the worker is told to look now and then, as polling does."""
-        truth, copy = dict[str, Copied](), dict[str, Copied]()
 
         async def is_equal() -> bool:
-            nonlocal truth, copy
             await self.hint()
             await self.until_idle(within=within)
-            truth, copy = await self.true_mail(), await self.copied_mail()
-            return truth == copy
+            return await self.true_mail() == await self.copied_mail()
 
         with suppress(TimeoutError):
             await eventually(is_equal, within=within)
+        truth, copy = await self.true_mail(), await self.copied_mail()
         differing = {id_: (truth.get(id_), copy.get(id_)) for id_ in truth.keys() | copy.keys()}
         assert copy == truth, {id_: each for id_, each in differing.items() if each[0] != each[1]}
 

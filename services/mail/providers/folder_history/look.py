@@ -108,7 +108,7 @@ async def _look(context: PassContext, known: KnownFolder) -> None:
 
 
 async def _restart(context: PassContext, known: KnownFolder) -> None:
-    if known.restarted_ago is not None and known.restarted_ago < context.limits.restarts:
+    if known.restarted_ago is not None and known.restarted_ago < context.limits.between_restarts(known.known):
         raise RejectedError("the folder is numbered anew again and again")
     async with context.writing() as connection:
         await folders.restart(connection, context.mailbox_id, known.folder_id, is_gone=False)

@@ -25,16 +25,23 @@ class HistoryLimits:
     """Rows of a transaction, and times in seconds.
 
     A folder that no listing has is asked for by name after `missing`. A folder that fails delays deletions by
-    `failing`. A folder that is numbered anew again within `restarts` counts as failing.
+    `failing`. A folder that is numbered anew again counts as failing for `restarts`, and for `restarts_message` per
+    message, since each is listed and identified again; `restarts_longest` at most.
     """
 
     rows: int = 1_000
     missing: float = 120.0
     failing: float = _DAY
-    restarts: float = _DAY / 4
+    restarts: float = 60.0
+    restarts_message: float = 0.1
+    restarts_longest: float = _DAY / 4
     # Messages of a folder, and their share in it, whose loss needs a proof of its own.
     doubtful_count: int = 100
     doubtful_share: float = 0.2
+
+    def between_restarts(self, messages: int) -> float:
+        """Return the seconds for which a folder of so many messages keeps its numbering, or counts as failing."""
+        return min(self.restarts_longest, self.restarts + self.restarts_message * messages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from services.mail.content.model import ParsedMessage
-from services.mail.providers.base import FetchResult, MessageGoneError, ProviderError, ProviderUnavailableError
+from services.mail.providers.base import (
+    FetchResult,
+    MessageGoneError,
+    ProviderError,
+    ProviderUnavailableError,
+    RejectedError,
+)
 from services.mail.providers.folder_history.model import KnownFolder, Location, labels_by_message
 from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.content.messages import message_of
@@ -29,10 +35,14 @@ class Snapshot:
         return external_id in self._places
 
     def place_of(self, external_id: str) -> Location | None:
-        """Return a place from which a message can be fetched; None while it is in no folder."""
-        return next((each for each in self._places.get(external_id, ()) if self._is_there(each)), None)
+        """Return a place from which a message can be fetched; None while it is in no folder.
 
-    def _is_there(self, place: Location) -> bool:
+        A folder that listings lack, or that fails, is the last choice: it may be gone, or another name of one.
+        """
+        places = [each for each in self._places.get(external_id, ()) if self._is_known(each)]
+        return min(places, key=lambda each: not self.folders[each.folder_id].is_there, default=None)
+
+    def _is_known(self, place: Location) -> bool:
         folder = self.folders.get(place.folder_id)
         return place.gone_in is None and folder is not None and folder.generation == place.generation
 
@@ -85,7 +95,11 @@ async def _contents(
     folder: KnownFolder, places: Mapping[str, Location], contents: ImapContents
 ) -> Mapping[str, ParsedMessage | ProviderError]:
     sizes = {place.key: place.size for place in places.values()}
-    return await contents.fetch(folder.folder, sizes, state=state_of(folder))
+    try:
+        return await contents.fetch(folder.folder, sizes, state=state_of(folder))
+    except RejectedError as error:
+        # A folder that is gone stops no messages of others; the next passes tell.
+        return dict.fromkeys(sizes, MessageGoneError(error.detail))
 
 
 def _result(

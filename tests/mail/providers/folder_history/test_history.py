@@ -374,9 +374,14 @@ class TestRestart:
         begun.provider.remove("Work", 1)
         await begun.settle()
         assert begun.added == []
-        await age(begun, "restarted_at", "7 hours")
+        await age(begun, "restarted_at", "2 minutes")
         await begun.settle()
         assert await equals(begun)
+
+    def test_is_the_rarer_the_more_messages_the_folder_has(self) -> None:
+        limits = HistoryLimits()
+        seconds = [limits.between_restarts(messages) for messages in (0, 1_000, 100_000, 10_000_000)]
+        assert seconds == [60.0, 160.0, 10_060.0, 6 * 3_600.0]
 
 
 def change_much(provider: FakeFolders) -> None:

@@ -1,0 +1,86 @@
+"""Messages are fetched from a place at which they are, whatever becomes of their folders."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from services.mail.providers.folder_history.model import KnownFolder, Location
+from services.mail.providers.folder_history.port import Folder
+from services.mail.providers.imap.fetch import Snapshot
+from tests.support.imap.mailbox_stage import open_imap_stage
+from tests.support.mail.servers import Servers
+from tests.support.mail.waiting import eventually
+from tests.support.sandbox.imap_servers import EMAIL
+
+
+def folder(folder_id: int, *, missing_for: float | None = None, failing_for: float | None = None) -> KnownFolder:
+    """Return a folder."""
+    name = f"folder {folder_id}"
+    return KnownFolder(
+        folder_id=folder_id,
+        folder=Folder(key=name, path=name, name=name, role=""),
+        state=None,
+        token=None,
+        generation=1,
+        known=1,
+        looked_pass=1,
+        is_retiring=False,
+        is_gone=False,
+        missing_for=missing_for,
+        failing_for=failing_for,
+        restarted_ago=None,
+        failures=0,
+        doubtful_in=None,
+    )
+
+
+def place(folder_id: int) -> Location:
+    """Return a place of the message `one`."""
+    arrived_at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Location(
+        folder_id=folder_id,
+        generation=1,
+        key="1",
+        external_id="one",
+        size=1,
+        arrived_at=arrived_at,
+        marks=frozenset(),
+        gone_in=None,
+    )
+
+
+class TestPlace:
+    def test_is_in_a_folder_that_is_there_if_there_is_one(self) -> None:
+        known = [folder(1, missing_for=3.0), folder(2, failing_for=3.0), folder(3)]
+        found = Snapshot(revision=1, known=known, places=map(place, (1, 2, 3)))
+        assert found.place_of("one") == place(3)
+
+    def test_is_in_a_doubtful_folder_if_there_is_no_other(self) -> None:
+        gone = replace(place(2), gone_in=4)
+        found = Snapshot(revision=1, known=[folder(1, missing_for=3.0), folder(2)], places=[place(1), gone])
+        assert found.place_of("one") == place(1)
+
+
+class TestFolderThatIsDeleted:
+    async def test_holds_up_no_messages_that_have_left_it(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "modern") as stage:
+            work = await stage.create_folder("Work")
+            await stage.sync(count=None)
+            # The look at the folder fetches attributes twice; the contents do not come.
+            await stage.imap.plan(method="imap.fetch", kind="cut_literal", path=work, after=2)
+            subjects = {f"in Work {number}" for number in range(4)}
+            for subject in subjects:
+                await stage.imap.deliver(subject=subject, labels=[work])
+            await stage.hint()
+
+            async def have_failed() -> bool:
+                return bool(await stage.fetchval("SELECT bool_or(attempts > 0) FROM fetch_queue"))
+
+            await eventually(have_failed)
+            await stage.imap.control("DELETE", f"users/{EMAIL}/labels/{work}")
+            await stage.imap.control("DELETE", "faults")
+
+            async def are_copied() -> bool:
+                await stage.hint()
+                return {message.subject for message in await stage.listed()} == subjects
+
+            await eventually(are_copied, within=15)

@@ -37,8 +37,10 @@ async def has_news(folders: ImapFolders, known: Sequence[KnownFolder], *, passed
 
 
 def _may_have_news(known: KnownFolder, status: FolderStatus | None, *, passed: float) -> bool:
-    if known.failing_for is not None or status is None:
-        # The next pass looks at it; a turn for each look would find nothing else.
+    if known.failing_for is not None:
+        # A pass looks at it, and comes after as long as it had failed at the last one.
+        return passed >= min(MARKS_SECONDS, known.failing_for - passed)
+    if status is None:
         return passed >= MARKS_SECONDS
     if known.state is None or known.token is not None:
         return True

@@ -53,6 +53,16 @@ class TestIdling:
             await eventually(is_read)
 
 
+class TestFolderThatFailed:
+    async def test_is_looked_at_again_before_long(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex", poll_seconds=0.3) as stage:
+            work = await stage.create_folder("Work")
+            await stage.sync(count=None)
+            await stage.imap.plan(method="imap.examine", kind="error", reason="UNAVAILABLE", path="Work", count=6)
+            await stage.imap.deliver(subject="in Work", labels=[work])
+            await until_subjects(stage, "in Work")
+
+
 class TestKeptConnections:
     async def test_are_those_of_one_worker(self, servers: Servers) -> None:
         async with open_imap_stage(servers, "yandex", workers=3) as stage:

@@ -19,6 +19,7 @@ from benchmarks.sync_ways.mailbox import Task, finish_index
 from deploy.local import placement
 from deploy.local.postgres import Database, EmbeddedPostgres
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
+from tests.support.e2e.modern_server import modern_server
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack, running_stack
 
@@ -85,9 +86,10 @@ class Stage:
         time.sleep(seconds)
         return (self.cpu("worker") + self.postgres_cpu() - cpu) / (time.perf_counter() - began)
 
-    def person(self, *, messages: int, seed: int) -> Person:
+    def person(self, *, messages: int, seed: int, provider: str = "google") -> Person:
         """Create a person with a mailbox that Mailroom knows and has not copied."""
-        person = Person.sign_in(self.http, self.control.new_user(messages=messages, seed=seed))
+        email = self.control.new_user(messages=messages, seed=seed)
+        person = Person.sign_in(self.http, email, provider=provider)
         person.address()
         return person
 
@@ -143,8 +145,15 @@ def open_stage(*, more_workers: int) -> Iterator[Stage]:
     unlimited = {"SANDBOX_QUOTA_WINDOW": "0.05", "GMAIL_QUOTA_WINDOW": "0.05"}
     try:
         with (
+            modern_server(home) as modern,
             running_stack(
-                home, more_workers=more_workers, own_servers=True, SANDBOX_USERS="", LOG_LEVEL="WARNING", **unlimited
+                home,
+                more_workers=more_workers,
+                own_servers=True,
+                SANDBOX_USERS="",
+                LOG_LEVEL="WARNING",
+                **unlimited,
+                **modern,
             ) as stack,
             closing(Provider(stack.sandbox_url)) as control,
             httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90) as http,

@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--mailboxes", type=int, default=20)
+    parser.add_argument("--imap-mailboxes", type=int, default=10, help="besides these, over IMAP")
     parser.add_argument("--messages", type=int, default=400, help="in each mailbox at the start")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--operations", type=float, default=10, help="changes at the provider per second")
@@ -26,6 +27,7 @@ def main() -> int:
         seed=given.seed,
         seconds=given.seconds,
         mailboxes=given.mailboxes,
+        imap_mailboxes=given.imap_mailboxes,
         messages=given.messages,
         workers=given.workers,
         operations=given.operations,
@@ -37,7 +39,7 @@ def main() -> int:
     if report.failures:
         print(f"FAILED, logs in {given.logs}:", json.dumps(report.failures, indent=2)[:20_000])
         return 1
-    print(f"passed: {report.verdict.messages} messages equal, 0 lost, 0 duplicated, 0 calls over quota")
+    print(f"passed: {report.verdict.messages} messages equal, 0 lost, 0 duplicated, 0 ids changed, 0 calls over quota")
     return 0
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import asyncpg
 import httpx
 
+from tests.soak.terms import GmailTerms
+
 type Labels = dict[str, frozenset[str]]
 
 _STORED = """
@@ -26,6 +28,12 @@ _STORED = """
 
 _LABELS = """
     SELECT b.email, l.label_id, l.name FROM mailboxes b JOIN labels l USING (mailbox_id) WHERE l.removed_at IS NULL
+"""
+
+_UNSETTLED = """
+    SELECT b.email, f.path, f.missing_since, f.failing_since, f.restarted_at
+    FROM mail_folders f JOIN mailboxes b USING (mailbox_id)
+    WHERE NOT f.is_gone AND (f.missing_since IS NOT NULL OR f.failing_since IS NOT NULL)
 """
 
 _STATE = """
@@ -109,9 +117,20 @@ def replay(before: Mapping[str, Labels], log: Iterable[Mapping[str, Any]]) -> di
     return now
 
 
-def check(expected: Mapping[str, Labels], provider: ProviderAccount, *, dsn: str) -> Verdict:
-    """Compare every stored message with the expected one, contents included."""
+def check(
+    expected: Mapping[str, Labels],
+    provider: ProviderAccount,
+    *,
+    dsn: str,
+    terms: Mapping[str, GmailTerms],
+    label_names: Mapping[str, Mapping[str, str]],
+) -> Verdict:
+    """Compare every stored message with the expected one, contents included.
+
+    `terms` are those of each mailbox, by address; `label_names` its users' labels at the provider.
+    """
     rows = asyncio.run(_rows(dsn, _STORED))
+    names = _stored_label_names(dsn)
     stored: dict[str, dict[str, asyncpg.Record]] = {address: {} for address in expected}
     verdict = Verdict()
     for row in rows:
@@ -120,19 +139,47 @@ def check(expected: Mapping[str, Labels], provider: ProviderAccount, *, dsn: str
             verdict.duplicated.append(f"{row['email']}/{row['external_id']}")
         known[row["external_id"]] = row
     for address, labels in expected.items():
-        _compare(address, labels, stored[address], provider, verdict)
+        of = terms[address]
+        wanted: dict[str, _Expected] = {}
+        for id_ in labels:
+            raw = provider.raw(address, id_)
+            wanted[of.id_of(id_, raw)] = _Expected(of.labels_of(labels[id_], label_names[address]), raw)
+        if len(wanted) != len(labels):
+            raise AssertionError(f"messages of {address} cannot be told apart")
+        found = {
+            id_: _Stored(of.stored_labels(frozenset(row["label_ids"]), names.get(address, {})), row)
+            for id_, row in stored[address].items()
+        }
+        _compare(address, wanted, found, verdict)
     return verdict
 
 
-def differing_label_names(expected: Mapping[str, Mapping[str, str]], *, dsn: str) -> list[str]:
+def differing_label_names(
+    expected: Mapping[str, Mapping[str, str]], *, dsn: str, terms: Mapping[str, GmailTerms]
+) -> list[str]:
     """Compare the names of labels; `expected` has them by id, by address. Other labels do not count."""
-    found = {(row["email"], row["label_id"]): row["name"] for row in asyncio.run(_rows(dsn, _LABELS))}
-    return [
-        f"{address}/{id_}: {found.get((address, id_))}, expected {name}"
-        for address, names in expected.items()
-        for id_, name in names.items()
-        if found.get((address, id_)) != name
-    ]
+    stored = _stored_label_names(dsn)
+    different = []
+    for address, names in expected.items():
+        found = stored.get(address, {})
+        # Where the copy has ids of its own, labels are found by their names.
+        known = {**found, **{name: name for name in found.values()}}
+        for id_, name in terms[address].label_names(names).items():
+            if known.get(id_) != name:
+                different.append(f"{address}/{id_}: {known.get(id_)}, expected {name}")
+    return different
+
+
+def _stored_label_names(dsn: str) -> dict[str, dict[str, str]]:
+    names: dict[str, dict[str, str]] = {}
+    for row in asyncio.run(_rows(dsn, _LABELS)):
+        names.setdefault(row["email"], {})[row["label_id"]] = row["name"]
+    return names
+
+
+def unsettled_folders(*, dsn: str) -> list[str]:
+    """Return the folders of which a history over folders does not know whether they are there, or what they have."""
+    return [str(dict(row)) for row in asyncio.run(_rows(dsn, _UNSETTLED))]
 
 
 def describe(address: str, *, dsn: str) -> str:
@@ -148,20 +195,31 @@ async def _rows(dsn: str, query: str, *args: object) -> list[asyncpg.Record]:
         await connection.close()
 
 
-def _compare(
-    address: str, expected: Labels, stored: Mapping[str, asyncpg.Record], provider: ProviderAccount, verdict: Verdict
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """A message at the provider, with its labels in the copy's terms."""
+
+    labels: frozenset[str]
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A message in the copy."""
+
+    labels: frozenset[str]
+    row: asyncpg.Record
+
+
+def _compare(address: str, expected: Mapping[str, _Expected], stored: Mapping[str, _Stored], verdict: Verdict) -> None:
     verdict.lost += [f"{address}/{id_}" for id_ in expected.keys() - stored.keys()]
     verdict.extra += [f"{address}/{id_}" for id_ in stored.keys() - expected.keys()]
     for id_ in expected.keys() & stored.keys():
-        row = stored[id_]
+        wanted, found, row = expected[id_], stored[id_].labels, stored[id_].row
         verdict.messages += 1
-        found = frozenset(row["label_ids"])
-        if found != expected[id_] or len(found) != len(row["label_ids"]):
-            verdict.labels.append(f"{address}/{id_}: {sorted(row['label_ids'])}, expected {sorted(expected[id_])}")
-        if _digest(row["subject"], row["text"], row["html"]) != _digest(
-            *_read(provider.raw(address, id_), row["text"])
-        ):
+        if found != wanted.labels or len(found) != len(row["label_ids"]):
+            verdict.labels.append(f"{address}/{id_}: {sorted(found)}, expected {sorted(wanted.labels)}")
+        if _digest(row["subject"], row["text"], row["html"]) != _digest(*_read(wanted.raw, row["text"])):
             verdict.contents.append(f"{address}/{id_}: {row['subject']}")
 
 

@@ -1,6 +1,6 @@
 """Parts of a soak: its size, and the faults of the provider."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,25 @@ PAUSED = "paused worker"
 STRIKES = frozenset({*KILLED, PAUSED})
 CONNECTION_FAULTS = ("html_503", "reset", "slow", "slow_body", "truncate", "garbage", "timeout", "lost_response")
 UNANSWERED = "unanswered"
-LISTING_FAULTS = ("late_entries", "short_listings")
+LISTING_FAULTS = frozenset({"late_entries", "short_listings"})
 FAULT_KINDS = frozenset({"error", UNANSWERED, *CONNECTION_FAULTS, *LISTING_FAULTS})
+# The commands of IMAP that suffer each kind.
+_TALK = ("imap.fetch", "imap.status", "imap.list")
+IMAP_FAULTS: Mapping[str, Sequence[str]] = {
+    "bye": ("imap.fetch", "imap.search"),
+    "cut_literal": ("imap.fetch",),
+    "stale_status": ("imap.status",),
+    "duplicate_uids": ("imap.fetch",),
+    "uidvalidity_reset": ("imap.examine",),
+    "lying_exists": ("imap.examine",),
+    "error": ("imap.search", "imap.fetch", "imap.examine"),
+    **dict.fromkeys((kind for kind in CONNECTION_FAULTS if kind != "html_503"), _TALK),
+    "timeout": ("imap.fetch",),
+}
+_IMAP = "imap "
+IMAP_FAULT_KINDS = frozenset(_IMAP + kind for kind in IMAP_FAULTS)
+# Connections that a server takes from an account: the worker's, one for a proof, and those of a worker that is paused.
+IMAP_CONNECTIONS = 4
 
 _UNANSWERED = {"kind": "timeout", "seconds": _NEVER}
 _UNAVAILABLE = {"kind": "error", "status": 503}
@@ -34,6 +51,7 @@ _CROWDED = {
     "reason": "rateLimitExceeded",
     "message": "Too many concurrent requests for user",
 }
+_BACKEND = {"status": 503, "reason": "UNAVAILABLE", "message": "Backend error"}
 _REFUSED = {"kind": "error", "status": 401, "reason": "authError", "message": "Invalid Credentials"}
 _HISTORY_GONE = {"kind": "error", "status": 404, "reason": "notFound", "message": "Requested entity was not found."}
 _PAGE_TOKEN_GONE = {"kind": "error", "status": 400, "reason": "invalidArgument", "message": "Invalid pageToken"}
@@ -47,18 +65,29 @@ class SoakPlan:
     seconds: float
     mailboxes: int
     messages: int
+    # Further mailboxes, of both IMAP servers in turn.
+    imap_mailboxes: int = 0
     workers: int = 2
     operations: float = 10.0
     # Window of the provider's limits in seconds.
     quota_window: float = 60.0
     # Seconds from the end of one repair to the next kill, at most.
     calm: float = 4.0
-    # Time-out of the last syncs in seconds.
+    # Time-out of the last syncs in seconds, and before them of folders: a missing one is doubted for two minutes.
     patience: float = 180.0
+    # Whether folders over IMAP are renamed and deleted.
+    changes_folders: bool = True
+
+    @property
+    def fault_kinds(self) -> frozenset[str]:
+        """The kinds of faults that have to occur."""
+        return FAULT_KINDS | (IMAP_FAULT_KINDS if self.imap_mailboxes else frozenset())
 
 
 def name_of(rule: Mapping[str, Any]) -> str:
     """Return the kind of a rule; a call that is held for longer than any deadline is not answered."""
+    if rule["method"].startswith("imap."):
+        return _IMAP + str(rule["kind"])
     return UNANSWERED if rule["kind"] == "timeout" and rule["seconds"] >= _NEVER else str(rule["kind"])
 
 
@@ -71,7 +100,8 @@ class FaultRules:
     rules: list[Mapping[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rules", [*self._certain(), *self._random()])
+        rules = [*self._certain(), *self._random(), *_certain_of_imap(), *_random_of_imap(self.probability / 6)]
+        object.__setattr__(self, "rules", rules)
 
     def body(self) -> dict[str, Any]:
         """The body for the control API."""
@@ -119,3 +149,22 @@ class FaultRules:
             {"method": "gmail.history.list", **_HISTORY_GONE, "probability": rarely},
             {"method": "gmail.messages.list", **_PAGE_TOKEN_GONE, "path": "pageToken", "probability": often},
         ]
+
+
+def _certain_of_imap() -> list[Mapping[str, Any]]:
+    return [
+        _imap_rule(method, kind, after=2 * place, count=1)
+        for place, (kind, methods) in enumerate(IMAP_FAULTS.items())
+        for method in methods
+    ]
+
+
+def _random_of_imap(probability: float) -> list[Mapping[str, Any]]:
+    return [
+        _imap_rule(method, kind, probability=probability) for kind, methods in IMAP_FAULTS.items() for method in methods
+    ]
+
+
+def _imap_rule(method: str, kind: str, **when: float) -> Mapping[str, Any]:
+    words = _BACKEND if kind == "error" else {}
+    return {"method": method, "kind": kind, "seconds": _LATE, **words, **when}

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -17,11 +17,13 @@ import httpx
 
 from deploy.local import placement
 from deploy.local.postgres import Database, EmbeddedPostgres
+from services.sandbox.imap.profiles import MODERN, YANDEX, Profile
 from tests.soak import checker
 from tests.soak.checker import ProviderAccount, Verdict
 from tests.soak.kills import Killer
+from tests.soak.message_ids import MessageIds
 from tests.soak.plan import (
-    FAULT_KINDS,
+    IMAP_CONNECTIONS,
     INDEX_LAG,
     LEASE_SECONDS,
     LISTING_FAULTS,
@@ -35,7 +37,10 @@ from tests.soak.plan import (
 )
 from tests.soak.readers import Readers
 from tests.soak.silence import Silence
+from tests.soak.terms import GmailTerms, ImapTerms
 from tests.soak.traffic import Traffic
+from tests.support.e2e.modern_server import NAME as MODERN_NAME
+from tests.support.e2e.modern_server import modern_server
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack, running_stack
 
@@ -51,6 +56,10 @@ class SoakReport:
     faults: Counter[str]
     kills: Counter[str]
     verdict: Verdict
+    # Messages whose ids in the copy changed.
+    changed_ids: list[str]
+    # The most connections of each mailbox over IMAP.
+    connections: dict[str, int]
     rejected_calls: int
     units: int
     # Most units that one mailbox spent in a window, as a share of the limit.
@@ -66,8 +75,12 @@ class SoakReport:
         """The reasons for which a soak fails; empty if it passed."""
         failures = {
             **self.verdict.differences,
-            "faults that never fired": sorted(FAULT_KINDS - self.faults.keys()),
+            "faults that never fired": sorted(self.plan.fault_kinds - self.faults.keys()),
             "kills that never happened": sorted(STRIKES - self.kills.keys()),
+            "messages whose ids changed": self.changed_ids,
+            "too many connections": {
+                address: most for address, most in self.connections.items() if most > IMAP_CONNECTIONS
+            },
             "calls rejected for quota": self.rejected_calls,
             "syncs that did not end well": self.failed_syncs,
             "mailboxes that were silent": {
@@ -93,6 +106,8 @@ class SoakReport:
                 kind: len(getattr(self.verdict, kind))
                 for kind in ("lost", "extra", "duplicated", "labels", "contents", "label_names")
             },
+            "changed_ids": len(self.changed_ids),
+            "most_connections": max(self.connections.values(), default=0),
             "longest_silence": round(max(self.longest_silence.values(), default=0.0), 1),
             "units": self.units,
             "peak_use": round(self.peak_use, 3),
@@ -105,17 +120,22 @@ def soak(plan: SoakPlan, *, logs: Path | None = None) -> SoakReport:
     """Run a separate stack through the plan. Its logs are copied to `logs` after a failure."""
     home = Path(tempfile.mkdtemp(prefix="mailroom-soak-"))
     try:
-        with running_stack(
-            home,
-            more_workers=plan.workers - 1,
-            own_servers=True,
-            SANDBOX_USERS="",
-            SANDBOX_QUOTA_WINDOW=str(plan.quota_window),
-            SANDBOX_QUOTA_KIND="sliding",
-            GMAIL_QUOTA_WINDOW=str(plan.quota_window),
-            MAIL_POLL_SECONDS=str(POLL_SECONDS),
-            WORKER_LEASE_SECONDS=str(LEASE_SECONDS),
-        ) as stack:
+        with (
+            modern_server(home) as variables,
+            running_stack(
+                home,
+                more_workers=plan.workers - 1,
+                own_servers=True,
+                SANDBOX_USERS="",
+                SANDBOX_QUOTA_WINDOW=str(plan.quota_window),
+                SANDBOX_QUOTA_KIND="sliding",
+                GMAIL_QUOTA_WINDOW=str(plan.quota_window),
+                MAIL_POLL_SECONDS=str(POLL_SECONDS),
+                WORKER_LEASE_SECONDS=str(LEASE_SECONDS),
+                IMAP_LOGIN_WINDOW=str(plan.quota_window),
+                **variables,
+            ) as stack,
+        ):
             report = _Soak(stack, plan).run()
         if report.failures and logs is not None:
             _keep_logs(home, logs)
@@ -135,6 +155,25 @@ def _keep_logs(home: Path, logs: Path) -> None:
         shutil.copy(log, logs)
 
 
+@dataclass(frozen=True, slots=True)
+class _OverImap:
+    """A person whose mailbox is at an IMAP server."""
+
+    person: Person
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Storm:
+    """Everything that happens at once."""
+
+    traffic: Traffic
+    readers: Readers
+    silence: Silence
+    message_ids: MessageIds
+    killer: Killer
+
+
 class _Soak:
     def __init__(self, stack: RunningStack, plan: SoakPlan) -> None:
         self._stack = stack
@@ -147,30 +186,41 @@ class _Soak:
             account = closes.enter_context(closing(ProviderAccount(self._stack.sandbox_url)))
             http = closes.enter_context(httpx.Client(base_url=self._stack.gateway_url, trust_env=False, timeout=90))
             people = [self._connect(http, control, number) for number in range(plan.mailboxes)]
+            over_imap = [self._connect_imap(http, control, number) for number in range(plan.imap_mailboxes)]
+            people += [connected.person for connected in over_imap]
             before = {person.email: account.labels(person.email) for person in people}
+            folders = {each.person.email: self._name_folders(control, each.person.email) for each in over_imap}
+            terms = {person.email: GmailTerms() for person in people}
+            terms |= {each.person.email: ImapTerms(each.profile) for each in over_imap}
             start = max((event["seq"] for event in account.log()), default=0)
             control.put("/faults", **FaultRules(seed=plan.seed).body())
-            traffic, readers, kills, silence = self._storm(people, before)
+            storm = self._storm(control, people, before, folders)
             faults = self._end_faults(control, people)
             failed = self._await_current(people)
             expected = checker.replay(before, account.log(start))
             self._trust(expected, account)
-            verdict = checker.check(expected, account, dsn=self._dsn())
-            verdict.label_names += checker.differing_label_names(traffic.label_names, dsn=self._dsn())
+            storm.message_ids.look()
+            names = storm.traffic.label_names
+            verdict = checker.check(expected, account, dsn=self._dsn(), terms=terms, label_names=names)
+            verdict.label_names += checker.differing_label_names(names, dsn=self._dsn(), terms=terms)
             quota = account.get("/calls")["quota"]
             meters = quota["users"].values()
             return SoakReport(
                 plan=plan,
-                traffic=traffic.done,
-                answers=readers.done,
+                traffic=storm.traffic.done,
+                answers=storm.readers.done,
                 faults=faults,
-                kills=kills.done,
+                kills=storm.killer.done,
                 verdict=verdict,
+                changed_ids=sorted(storm.message_ids.changed),
+                connections={
+                    address: facts["most_connections"] for address, facts in account.get("/imap")["accounts"].items()
+                },
                 rejected_calls=sum(meter["rejected"] for meter in meters),
                 units=sum(meter["units"] for meter in meters),
                 peak_use=max(meter["peak_sliding_window"] for meter in meters) / quota["limits"]["per_user"],
                 failed_syncs=failed,
-                longest_silence=silence.longest,
+                longest_silence=storm.silence.longest,
                 ended=self._stack.ended(),
             )
 
@@ -185,26 +235,65 @@ class _Soak:
                 control.put(f"/users/{email}/mailbox", index_lag=INDEX_LAG, short_list_every=SHORT_LIST_EVERY)
         return Person.sign_in(http, email)
 
+    def _connect_imap(self, http: httpx.Client, control: Provider, number: int) -> _OverImap:
+        email = control.new_user(messages=self._plan.messages, email=f"imap-{number}@example.com", seed=1_000 + number)
+        name, profile = (MODERN_NAME, MODERN) if number % 2 else ("yandex", YANDEX)
+        return _OverImap(Person.sign_in(http, email, provider=name), profile)
+
+    @staticmethod
+    def _name_folders(control: Provider, email: str) -> dict[str, str]:
+        """Give the user's generated folders names that are known here; return them by id."""
+        folders = [folder["id"] for folder in control.get(f"/users/{email}/folders")["folders"]]
+        names = {folder: f"folder {folder}" for folder in folders if folder.startswith("Label_")}
+        for label, name in names.items():
+            control.patch(f"/users/{email}/labels/{label}", name=name)
+        return names
+
     def _storm(
-        self, people: list[Person], before: dict[str, checker.Labels]
-    ) -> tuple[Traffic, Readers, Killer, Silence]:
+        self,
+        control: Provider,
+        people: list[Person],
+        before: Mapping[str, checker.Labels],
+        folders: Mapping[str, Mapping[str, str]],
+    ) -> _Storm:
         plan, stop = self._plan, threading.Event()
         mailboxes = {email: sorted(labels) for email, labels in before.items()}
         url = f"{self._stack.sandbox_url}/_sandbox"
-        traffic = Traffic(url, mailboxes, seed=plan.seed, rate=plan.operations)
-        readers = Readers(self._stack.gateway_url, people, seed=plan.seed)
-        silence = Silence(self._dsn())
         workers = ["worker", *(f"worker-{number}" for number in range(2, 1 + plan.workers))]
-        killer = Killer(self._stack, workers=workers, seed=plan.seed, calm=plan.calm)
+        storm = _Storm(
+            traffic=Traffic(
+                url,
+                mailboxes,
+                folders=folders,
+                changes_folders=plan.changes_folders,
+                seed=plan.seed,
+                rate=plan.operations,
+            ),
+            readers=Readers(self._stack.gateway_url, people, seed=plan.seed),
+            silence=Silence(self._dsn()),
+            message_ids=MessageIds(self._dsn()),
+            killer=Killer(self._stack, workers=workers, seed=plan.seed, calm=plan.calm),
+        )
+        beside = (storm.traffic, storm.readers, storm.silence, storm.message_ids)
         with ThreadPoolExecutor() as threads:
-            running = [threads.submit(each.run, stop) for each in (traffic, readers, silence)]
+            running = [threads.submit(each.run, stop) for each in beside]
             try:
-                killer.run(plan.seconds, failed=lambda: any(future.done() for future in running))
+                storm.killer.run(plan.seconds, failed=lambda: any(future.done() for future in running))
+                self._await_faults(control, failed=lambda: any(future.done() for future in running))
             finally:
                 stop.set()
             for future in running:
                 future.result()
-        return traffic, readers, killer, silence
+        return storm
+
+    def _await_faults(self, control: Provider, *, failed: Callable[[], bool]) -> None:
+        """Go on without kills until each kind of fault has occurred: on a busy machine few calls are made."""
+        wanted = self._plan.fault_kinds - LISTING_FAULTS
+        end = time.monotonic() + self._plan.patience
+        while time.monotonic() < end and not failed():
+            if wanted <= {name_of(rule) for rule in control.get("/faults")["rules"] if rule["fired"]}:
+                return
+            time.sleep(1)
 
     @staticmethod
     def _end_faults(control: Provider, people: Sequence[Person]) -> Counter[str]:
@@ -220,7 +309,12 @@ class _Soak:
         return +fired
 
     def _await_current(self, people: Sequence[Person]) -> list[str]:
-        """Sync everything once more. Returns a description of each sync that failed."""
+        """Sync everything once more, when all folders are known. Returns a description of each sync that failed."""
+        end = time.monotonic() + self._plan.patience
+        while (unsettled := checker.unsettled_folders(dsn=self._dsn())) and time.monotonic() < end:
+            time.sleep(1)
+        if unsettled:
+            return unsettled
         end = time.monotonic() + self._plan.patience
         syncs = {person.email: (person, person.start_sync("all")) for person in people}
         bad = []

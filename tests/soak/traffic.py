@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 _SYSTEM_LABELS = ("UNREAD", "STARRED", "INBOX", "IMPORTANT", "SPAM", "TRASH")
+_FOLDERS = ("INBOX", "SENT", "ARCHIVE", "TRASH")
 _WORDS = [
     "harbour",
     "lantern",
@@ -40,11 +41,27 @@ class _Known:
 class Traffic:
     """Deliveries, relabels, deletions, drafts, labels, expired tokens and lost history through the control API."""
 
-    def __init__(self, control_url: str, mailboxes: Mapping[str, Sequence[str]], *, seed: int, rate: float) -> None:
-        """`mailboxes` has the ids of the messages in each, by address; `rate` is in changes per second."""
+    def __init__(
+        self,
+        control_url: str,
+        mailboxes: Mapping[str, Sequence[str]],
+        *,
+        folders: Mapping[str, Mapping[str, str]],
+        changes_folders: bool = True,
+        seed: int,
+        rate: float,
+    ) -> None:
+        """`mailboxes` has the ids of the messages in each, by address; `rate` is in changes per second.
+
+        `folders` has names by id of the mailboxes over IMAP, by address.
+        """
         self.done: Counter[str] = Counter()
         self._http = httpx.Client(base_url=control_url, trust_env=False, timeout=30)
-        self._mailboxes = [_Known(email, list(ids)) for email, ids in mailboxes.items()]
+        self._mailboxes = [
+            _Known(email, list(ids), labels=dict(folders.get(email, {}))) for email, ids in mailboxes.items()
+        ]
+        self._changes_folders = changes_folders
+        self._with_folders = [known for known in self._mailboxes if known.email in folders]
         self._random = random.Random(seed)
         self._pause = 1 / rate
         self._choices: list[tuple[Callable[[_Known], None], int]] = [
@@ -58,6 +75,8 @@ class Traffic:
             (self._delete_label, 1),
             (self._expire_tokens, 2),
             (self._lose_history, 1),
+            (self._renumber, 1),
+            (self._drop_connections, 1),
         ]
 
     @property
@@ -116,7 +135,7 @@ class Traffic:
         self.done["labels created"] += 1
 
     def _rename_label(self, known: _Known) -> None:
-        if known.labels:
+        if self._may_change_labels(known):
             label, name = self._random.choice([*known.labels]), f"renamed {self._random.randrange(10**9)}"
             answer = self._http.patch(f"/users/{known.email}/labels/{label}", json={"name": name})
             answer.raise_for_status()
@@ -124,11 +143,14 @@ class Traffic:
             self.done["labels renamed"] += 1
 
     def _delete_label(self, known: _Known) -> None:
-        if known.labels:
+        if self._may_change_labels(known):
             label = self._random.choice([*known.labels])
             del known.labels[label]
             self._http.delete(f"/users/{known.email}/labels/{label}").raise_for_status()
             self.done["labels deleted"] += 1
+
+    def _may_change_labels(self, known: _Known) -> bool:
+        return bool(known.labels) and (self._changes_folders or known not in self._with_folders)
 
     def _expire_tokens(self, known: _Known) -> None:
         self._post(known, "tokens/expire", None)
@@ -137,6 +159,18 @@ class Traffic:
     def _lose_history(self, known: _Known) -> None:
         self._post(known, "history/expire", None)
         self.done["cursors lost"] += 1
+
+    def _renumber(self, _: _Known) -> None:
+        if self._with_folders:
+            known = self._random.choice(self._with_folders)
+            self._post(known, f"folders/{self._random.choice([*_FOLDERS, *known.labels])}/reset", None)
+            self.done["folders numbered anew"] += 1
+
+    def _drop_connections(self, _: _Known) -> None:
+        if self._with_folders:
+            known = self._random.choice(self._with_folders)
+            self._http.delete(f"/users/{known.email}/connections").raise_for_status()
+            self.done["connections dropped"] += 1
 
     def _post(self, known: _Known, path: str, body: object) -> Any:
         answer = self._http.post(f"/users/{known.email}/{path}", json=body)

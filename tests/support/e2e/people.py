@@ -94,6 +94,9 @@ class Provider:
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
         return answer.json()
 
+    def patch(self, path: str, **body: object) -> None:
+        self._http.patch(path, json=body).raise_for_status()
+
     def get(self, path: str) -> Any:
         return self._http.get(path).raise_for_status().json()
 
@@ -111,10 +114,10 @@ class Person:
     token: str
 
     @classmethod
-    def sign_in(cls, http: httpx.Client, email: str) -> Self:
+    def sign_in(cls, http: httpx.Client, email: str, *, provider: str = "google") -> Self:
         """Sign in through the consent page, as a browser and a frontend do together."""
         verifier, challenge = new_proof()
-        code = login_code(http, email, code_challenge=challenge)
+        code = login_code(http, email, code_challenge=challenge, provider=provider)
         return cls(http=http, email=email, token=redeem(http, code, code_verifier=verifier))
 
     def get(self, path: str, **headers: str) -> httpx.Response:
@@ -177,9 +180,11 @@ def new_proof() -> tuple[str, str]:
     return verifier, base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def consent(http: httpx.Client, email: str, *, code_challenge: str = "", **form: object) -> str:
+def consent(
+    http: httpx.Client, email: str, *, code_challenge: str = "", provider: str = "google", **form: object
+) -> str:
     """Start a sign-in and submit the consent page. Returns the redirect of the provider."""
-    started = http.get("/auth/google/start", params={"code_challenge": code_challenge} if code_challenge else {})
+    started = http.get(f"/auth/{provider}/start", params={"code_challenge": code_challenge} if code_challenge else {})
     assert started.status_code == 200, started.text
     page = started.json()["authorization_url"]
     answer = http.post(page, data={"account": email, "decision": "allow", **form})
@@ -195,9 +200,9 @@ def frontend_query(http: httpx.Client, callback: str) -> dict[str, str]:
     return {name: value for name, [value] in query.items()}
 
 
-def login_code(http: httpx.Client, email: str, *, code_challenge: str = "") -> str:
+def login_code(http: httpx.Client, email: str, *, code_challenge: str = "", provider: str = "google") -> str:
     """Sign in up to the point where the frontend has its `state`."""
-    query = frontend_query(http, consent(http, email, code_challenge=code_challenge))
+    query = frontend_query(http, consent(http, email, code_challenge=code_challenge, provider=provider))
     assert "state" in query, query
     return query["state"]
 

@@ -29,6 +29,7 @@ from services.mail.store.connection import Pool
 from services.mail.syncs import Syncs
 from services.sandbox.imap.profiles import PROFILES
 from tests.support.imap.accounts import ImapAccounts
+from tests.support.imap.altering_proxy import Alter, AlteredServer, altered_server
 from tests.support.mail.downloads import StageDownloads, downloads
 from tests.support.mail.quota import shared_quota
 from tests.support.mail.running_worker import WorkerOptions
@@ -60,6 +61,8 @@ class ImapStage(Stage):
     profile: str = ""
     servers_at_provider: ImapServers | None = None
     accounts: ImapAccounts | None = None
+    # What stands between the worker and the server where lines are altered.
+    altered: AlteredServer | None = None
     folder_names: dict[str, str] = field(default_factory=dict)
 
     async def create_folder(self, name: str) -> str:
@@ -168,11 +171,17 @@ async def open_imap_stage(
     workers: int = 1,
     idles: bool = True,
     step_seconds: float = STEP_SECONDS,
+    alter: Alter | None = None,
     **options: Any,
 ) -> AsyncIterator[ImapStage]:
-    """Yield Ada's mailbox with `messages` generated messages, and workers with these options."""
+    """Yield Ada's mailbox with `messages` generated messages, and workers with these options.
+
+    `alter` changes the lines of the server.
+    """
     await servers.empty()
-    async with open_servers(messages) as at_provider, AsyncExitStack() as stack:
+    async with open_servers(messages) as opened, AsyncExitStack() as stack:
+        altered = None if alter is None else await stack.enter_async_context(altered_server(opened, profile, alter))
+        at_provider = opened if altered is None else altered.servers
         server, sign_in = server_of(at_provider, profile), sign_in_at(at_provider, profile, servers=servers)
 
         @asynccontextmanager
@@ -204,6 +213,7 @@ async def open_imap_stage(
             profile=profile,
             servers_at_provider=at_provider,
             accounts=accounts,
+            altered=altered,
         )
         await _name_by_ids(at_provider)
         for _ in range(workers):

@@ -1,0 +1,138 @@
+"""Real workers copy a mailbox from servers that lack extensions, or values, or one of their folders."""
+
+import re
+from collections.abc import Mapping
+from email.message import EmailMessage
+
+import pytest
+
+from services.mail.model import SyncState
+from tests.support.imap.altering_proxy import Alter, without
+from tests.support.imap.mailbox_stage import Copied, ImapStage, open_imap_stage
+from tests.support.mail.servers import Servers
+from tests.support.mail.waiting import eventually
+from tests.support.sandbox.imap_servers import EMAIL
+
+# What the server says of a message, and what says nothing: NIL, where another server has a value or an empty list.
+_NILS = (
+    (re.compile(rb"^(\* LIST \([^)]*\)) \"[^\"]*\" "), rb"\1 NIL "),
+    (re.compile(rb"\bFLAGS \(\)"), b"FLAGS NIL"),
+    (re.compile(rb"\bINTERNALDATE \"[^\"]*\""), b"INTERNALDATE NIL"),
+    (re.compile(rb"\bBODYSTRUCTURE \(.*\)\)"), b"BODYSTRUCTURE NIL)"),
+    (re.compile(rb"\b(UNSEEN|UIDNEXT) \d+(?=[ )])"), rb"\1 NIL"),
+)
+_SIZE = re.compile(rb"\bRFC822\.SIZE \d+")
+
+
+def with_nils(line: bytes) -> bytes:
+    """Replace values by NIL."""
+    for pattern, value in _NILS:
+        line = pattern.sub(value, line)
+    return line
+
+
+def with_nils_for_sizes(line: bytes) -> bytes:
+    """Replace sizes, too."""
+    return _SIZE.sub(b"RFC822.SIZE NIL", with_nils(line))
+
+
+def large_message() -> bytes:
+    """Return a message that is not fetched whole where the server describes it."""
+    message = EmailMessage()
+    message["From"], message["Subject"], message["Message-ID"] = "Ada <ada@example.com>", "large", "<large@x>"
+    message.set_content("The text of the large one.\n")
+    message.add_attachment(bytes(range(256)) * 5_000, maintype="application", subtype="pdf", filename="a.pdf")
+    return message.as_bytes().replace(b"\n", b"\r\n")
+
+
+async def changes(stage: ImapStage) -> None:
+    """Let mail come, move and go until the copy equals the true log each time."""
+    await stage.sync(count=None)
+    await stage.equals()
+    work = await stage.create_folder("Work")
+    moved, gone = [await stage.imap.deliver(subject=f"new {number}") for number in range(2)]
+    await stage.equals()
+    await stage.imap.relabel(moved, add=[work], remove=["INBOX"])
+    await stage.imap.control("DELETE", f"users/{EMAIL}/messages/{gone}")
+    await stage.equals()
+
+
+@pytest.mark.parametrize(
+    ("profile", "alter"),
+    [
+        ("yandex", without("IDLE")),
+        ("yandex", without("UIDPLUS", "MOVE", "UNSELECT", "NAMESPACE", "ID", "ENABLE", "LITERAL+", "CHILDREN")),
+        ("modern", without("IDLE", "UIDPLUS", "QRESYNC", "ESEARCH", "LIST-STATUS", "SPECIAL-USE")),
+        ("yandex", with_nils),
+    ],
+    ids=["no IDLE", "nothing but IDLE", "CONDSTORE and OBJECTID only", "NIL everywhere"],
+)
+class TestServer:
+    async def test_is_copied(self, servers: Servers, profile: str, alter: Alter) -> None:
+        async with open_imap_stage(servers, profile, messages=8, alter=alter) as stage:
+            await stage.imap.import_message(large_message())
+            await changes(stage)
+            assert stage.altered is not None
+            said = stage.altered.commands()
+            assert {"AUTHENTICATE", "LIST", "EXAMINE", "UID FETCH"} <= said
+            assert ("IDLE" in said) == (b"IDLE" in alter(b"* CAPABILITY IDLE X\r\n"))
+            assert not said & {"MOVE", "UNSELECT", "NAMESPACE", "XLIST", "UID EXPUNGE", "ESEARCH"}
+
+
+def places(mail: Mapping[str, Copied]) -> set[tuple[str | None, str]]:
+    """Return the subjects of messages with each of their folders and flags."""
+    return {(each.subject, label) for each in mail.values() for label in each.labels}
+
+
+async def passes(stage: ImapStage, count: int) -> None:
+    """Let the worker look at the mailbox so often."""
+    for _ in range(count):
+        await stage.hint()
+        await stage.until_idle()
+
+
+async def until_subjects(stage: ImapStage, *subjects: str) -> None:
+    """Wait until these are the subjects of the copy; the worker is told to look now and then."""
+
+    async def are_there() -> bool:
+        await passes(stage, 1)
+        return {message.subject for message in await stage.listed()} == set(subjects)
+
+    await eventually(are_there)
+
+
+class TestServerWithoutSizes:
+    async def test_is_copied_though_its_messages_are_others_when_they_move(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex", messages=5, alter=with_nils_for_sizes) as stage:
+            assert (await stage.sync(count=None)).sync.state is SyncState.COMPLETED
+            work = await stage.create_folder("Work")
+            moved = await stage.imap.deliver(subject="moved", text="one")
+            await passes(stage, 1)
+            await stage.imap.relabel(moved, add=[work], remove=["INBOX"])
+            await passes(stage, 3)
+            # One in two folders is two messages: nothing tells that they are the same.
+            assert places(await stage.copied_mail()) == places(await stage.true_mail())
+
+
+class TestFolderThatAlwaysFails:
+    @pytest.mark.parametrize("profile", ["yandex", "modern"])
+    async def test_delays_deletions_by_a_day_and_blocks_nothing_else(self, servers: Servers, profile: str) -> None:
+        async with open_imap_stage(servers, profile) as stage:
+            work = await stage.create_folder("Work")
+            await stage.imap.deliver(subject="in the folder", labels=[work])
+            gone = await stage.imap.deliver(subject="deleted elsewhere")
+            await stage.sync(count=None)
+            await stage.equals()
+            await stage.imap.plan(method="imap.examine", path="Work", kind="error")
+            await stage.imap.deliver(subject="not to be seen", labels=[work])
+            await stage.imap.deliver(subject="new")
+            await stage.imap.control("DELETE", f"users/{EMAIL}/messages/{gone}")
+            await until_subjects(stage, "in the folder", "deleted elsewhere", "new")
+            assert (await stage.sync(count=None)).sync.state is SyncState.COMPLETED
+            await passes(stage, 3)
+            await until_subjects(stage, "in the folder", "deleted elsewhere", "new")
+            await stage.pool.execute("UPDATE mail_folders SET failing_since = failing_since - interval '1 day'")
+            await passes(stage, 2)
+            await until_subjects(stage, "in the folder", "new")
+            await stage.imap.control("DELETE", "faults")
+            await stage.equals()

@@ -183,6 +183,7 @@ def label(value: mail_pb2.Label, *, mailbox_id: str) -> Label:
         "role": _LABEL_ROLE.get(value.role, "none"),
         "message_count": value.message_count,
         "unread_count": value.unread_count,
+        "stale_since": rfc3339(value.stale_since_time) if value.HasField("stale_since_time") else None,
     }
 
 

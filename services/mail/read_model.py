@@ -13,11 +13,12 @@ from services.mail.model import Label
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedLabel:
-    """A label with the number of its stored messages."""
+    """A label with the number of its stored messages, and since when the provider fails for it as a folder."""
 
     label: Label
     message_count: int
     unread_count: int
+    stale_since: datetime | None = None
 
 
 class MessageSummary(Struct, frozen=True, kw_only=True, gc=False):

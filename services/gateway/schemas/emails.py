@@ -112,6 +112,10 @@ class Label(TypedDict):
     role: LabelRole
     message_count: Annotated[int, Field(description="Stored messages that carry it")]
     unread_count: UnreadCount
+    stale_since: Annotated[
+        Time | None,
+        Field(description="Since when the provider fails for this folder, so that its changes are not copied"),
+    ]
 
 
 class LabelList(TypedDict):

@@ -68,6 +68,8 @@ def label_to_proto(counted: CountedLabel) -> mail_pb2.Label:
     """Convert a label with its counts."""
     label = _label_to_proto(counted.label)
     label.message_count, label.unread_count = counted.message_count, counted.unread_count
+    if counted.stale_since is not None:
+        label.stale_since_time.FromDatetime(counted.stale_since)
     return label
 
 

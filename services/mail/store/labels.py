@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 import asyncpg
 
 from services.mail.model import Label, Role
+from services.mail.providers.folder_history.model import FOLDER_LABELS
 from services.mail.providers.label_ids import UNSEEN
 from services.mail.read_model import CountedLabel
 from services.mail.store import message_labels
@@ -199,10 +200,12 @@ async def unknown(connection: Connection, mailbox_id: int, label_ids: Collection
 async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]:
     """Return the mailbox's labels by name, with the number of messages and unread messages of each."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT l.label_id, l.name, l.type, l.role, coalesce(c.messages, 0)::bigint AS messages,
-            coalesce(c.unread, 0)::bigint AS unread
-        FROM labels l LEFT JOIN (
+            coalesce(c.unread, 0)::bigint AS unread, f.failing_since
+        FROM labels l LEFT JOIN mail_folders f
+            ON f.mailbox_id = $1 AND l.label_id = '{FOLDER_LABELS}' || f.folder_id AND NOT f.is_gone
+        LEFT JOIN (
             -- There are far fewer combinations of labels than messages.
             SELECT label_id, sum(g.messages) AS messages, sum(g.messages) FILTER (WHERE g.ids && $2) AS unread
             FROM (
@@ -220,6 +223,7 @@ async def counted(connection: Connection, mailbox_id: int) -> list[CountedLabel]
             label=label_of(row),
             message_count=row["messages"],
             unread_count=row["unread"],
+            stale_since=row["failing_since"],
         )
         for row in rows
     ]

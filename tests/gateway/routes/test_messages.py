@@ -296,7 +296,12 @@ class TestLabels:
                 message_count=7,
                 unread_count=2,
             ),
-            mail_pb2.Label(label_id="Label_1", name="Работа", type=mail_pb2.LABEL_TYPE_USER),
+            mail_pb2.Label(
+                label_id="Label_1",
+                name="Работа",
+                type=mail_pb2.LABEL_TYPE_USER,
+                stale_since_time=Timestamp(seconds=1_777_629_600),
+            ),
         ]
         status, body = await get(gateway, f"/emails/labels?account_id={account_id}")
         assert status == 200
@@ -311,6 +316,7 @@ class TestLabels:
                 "role": "inbox",
                 "message_count": 7,
                 "unread_count": 2,
+                "stale_since": None,
             },
             {
                 "id": "Label_1",
@@ -320,6 +326,7 @@ class TestLabels:
                 "role": "none",
                 "message_count": 0,
                 "unread_count": 0,
+                "stale_since": "2026-05-01T10:00:00.000Z",
             },
         ]
 

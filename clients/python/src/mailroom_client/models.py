@@ -118,6 +118,7 @@ class Label(Model):
     role: LabelRole = "none"
     message_count: int
     unread_count: int
+    stale_since: Time | None = None
 
 
 class LabelName(Model):

@@ -5,8 +5,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from services.mail.providers.folder_history.port import Folder
+
+FOLDER_LABELS: Final = "folder:"
+"""Begins the ids of labels that are folders."""
 
 
 class Phase(StrEnum):
@@ -105,7 +109,7 @@ class Record:
 
 def folder_label(folder_id: int) -> str:
     """Return the label of a folder's messages. Marks are labels by themselves."""
-    return f"folder:{folder_id}"
+    return f"{FOLDER_LABELS}{folder_id}"
 
 
 def labels_by_message(locations: Iterable[Location]) -> dict[str, frozenset[str]]:

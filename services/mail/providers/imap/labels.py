@@ -5,13 +5,12 @@ from typing import Final
 
 from services.mail.marks import Mark
 from services.mail.model import Label, Role
-from services.mail.providers.folder_history.model import KnownFolder, folder_label
+from services.mail.providers.folder_history.model import FOLDER_LABELS, KnownFolder, folder_label
 from services.mail.store.labels import SYSTEM
 
 USER: Final = "user"
 HIDING_ROLES: Final = frozenset({Role.SPAM, Role.TRASH})
 """The roles of folders whose messages listings leave out."""
-_FOLDER: Final = "folder:"
 _KEYWORD: Final = "kw:"
 # A message that is marked as deleted is there until it is expunged.
 _DELETED: Final = Label(label_id="deleted", name="Deleted", type=SYSTEM)
@@ -45,7 +44,7 @@ def _label(known: KnownFolder) -> Label:
 
 def labels_in(given: Iterable[str]) -> frozenset[str]:
     """Return the labels among folders and marks of the history."""
-    return frozenset(each for each in given if each.startswith((_FOLDER, _KEYWORD)) or each == _DELETED.label_id)
+    return frozenset(each for each in given if each.startswith((FOLDER_LABELS, _KEYWORD)) or each == _DELETED.label_id)
 
 
 def marks_in(given: Iterable[str]) -> frozenset[Mark]:

@@ -114,9 +114,17 @@ class TestServerWithoutSizes:
             assert places(await stage.copied_mail()) == places(await stage.true_mail())
 
 
+async def stale_folders(stage: ImapStage) -> set[str]:
+    """Return the folders that users see to be out of date."""
+    listed = await stage.messages.labels(await stage.mailbox())
+    return {each.label.name for each in listed if each.stale_since is not None}
+
+
 class TestFolderThatAlwaysFails:
     @pytest.mark.parametrize("profile", ["yandex", "modern"])
-    async def test_delays_deletions_by_a_day_and_blocks_nothing_else(self, servers: Servers, profile: str) -> None:
+    async def test_is_stale_delays_deletions_by_a_day_and_blocks_nothing_else(
+        self, servers: Servers, profile: str
+    ) -> None:
         async with open_imap_stage(servers, profile) as stage:
             work = await stage.create_folder("Work")
             await stage.imap.deliver(subject="in the folder", labels=[work])
@@ -131,8 +139,10 @@ class TestFolderThatAlwaysFails:
             assert (await stage.sync(count=None)).sync.state is SyncState.COMPLETED
             await passes(stage, 3)
             await until_subjects(stage, "in the folder", "deleted elsewhere", "new")
+            assert await stale_folders(stage) == {"Work"}
             await stage.pool.execute("UPDATE mail_folders SET failing_since = failing_since - interval '1 day'")
             await passes(stage, 2)
             await until_subjects(stage, "in the folder", "new")
             await stage.imap.control("DELETE", "faults")
             await stage.equals()
+            assert await stale_folders(stage) == set()

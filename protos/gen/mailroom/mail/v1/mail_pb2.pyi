@@ -1048,6 +1048,7 @@ class Label(_message.Message):
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     UNREAD_COUNT_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    STALE_SINCE_TIME_FIELD_NUMBER: _builtins.int
     label_id: _builtins.str
     """The provider's id."""
     name: _builtins.str
@@ -1057,6 +1058,10 @@ class Label(_message.Message):
     unread_count: _builtins.int
     role: Global___LabelRole.ValueType
     """Its purpose. Several labels of a mailbox may have the same one."""
+    @_builtins.property
+    def stale_since_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when the provider fails for this folder: what changes in it meanwhile is not copied. Absent if it does not."""
+
     def __init__(
         self,
         *,
@@ -1066,10 +1071,11 @@ class Label(_message.Message):
         message_count: _builtins.int = ...,
         unread_count: _builtins.int = ...,
         role: Global___LabelRole.ValueType = ...,
+        stale_since_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stale_since_time", b"stale_since_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_id", b"label_id", "message_count", b"message_count", "name", b"name", "role", b"role", "type", b"type", "unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_id", b"label_id", "message_count", b"message_count", "name", b"name", "role", b"role", "stale_since_time", b"stale_since_time", "type", b"type", "unread_count", b"unread_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

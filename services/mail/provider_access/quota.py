@@ -107,7 +107,7 @@ class Quota:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits
-        self._scripts = QuotaScripts(redis, limits, now=now, redis_time=redis_time)
+        self._scripts = QuotaScripts(redis, limits, now=now, redis_time=redis_time, monotonic=monotonic)
         self._windows = self._scripts.windows
         # The most units that a single take can get.
         self.most_units = min((window.burst for window in self._windows[UNITS]), default=limits.batch_units)
@@ -288,6 +288,7 @@ class Quota:
         """Run the script for each mailbox in one round trip; return its answers. Raises RedisError."""
         settled = {id_: self._settled.pop((request.counts, id_), []) for id_ in units}
         client = self._redis if len(units) == 1 else self._redis.pipeline(transaction=False)
+        asked_at = self._scripts.begin()
         try:
             answers = [
                 await self._scripts.take(
@@ -308,7 +309,8 @@ class Quota:
             self._metrics.waited(QuotaScope.SERVICE)
             raise
         self._metrics.reached()
-        by_identity = dict(zip(units, answers, strict=True))
+        said = [self._scripts.read(answer, asked_at=asked_at) for answer in answers]
+        by_identity = dict(zip(units, said, strict=True))
         for identity, answer in by_identity.items():
             if answer == [SHARED_UNKNOWN]:
                 key = (request.counts, identity)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from services.mail.provider_access.clock_reference import ClockReference
 from services.mail.provider_access.day_budget import DayBudget
 from services.mail.provider_access.watermarks import Mark
 from services.mail.provider_access.windows import Window, windows_of
@@ -16,6 +17,8 @@ from services.mail.providers.limits import UNITS, ProviderLimits
 SHARED_UNKNOWN: Final = -1
 # The time since a call's end in the report of a call that was not made.
 NOT_USED: Final = -1.0
+# By how many seconds Redis's clock is ahead of the time that counts. All providers share it.
+_CLOCK: Final = "mail:quota:clock_ahead"
 # The day's arguments of quota_take.lua without a day.
 _NO_DAY: Final = ("", 0, 0, -1, 0, 0)
 
@@ -49,12 +52,14 @@ class QuotaScripts:
         *,
         now: Callable[[], float],
         redis_time: Callable[[], float] | None,
+        monotonic: Callable[[], float],
     ) -> None:
         counted = {UNITS, *(bucket.counts for bucket in limits.buckets)}
         self.windows: Mapping[str, tuple[Window, ...]] = {counts: windows_of(limits, counts) for counts in counted}
         self.day = None if limits.day is None else DayBudget(limits.day, now=now)
         self._limits = limits
         self._redis_time = redis_time
+        self._clock = ClockReference(monotonic)
         self._take = redis.register_script(_script("quota_take.lua"))
         self._pause = redis.register_script(_script("quota_pause.lua"))
         self._use = redis.register_script(_script("quota_use.lua"))
@@ -70,7 +75,7 @@ class QuotaScripts:
         shared_owe: Mapping[str, int] | None,
         settled: Iterable[Settled],
     ) -> Any:
-        """Run quota_take.lua for a mailbox; in a pipeline the answer arrives with the others.
+        """Run quota_take.lua for a mailbox; in a pipeline the answer arrives with the others. `read` reads it.
 
         `shared_owe` are the units that lost counts of shared windows owe by the names of their buckets, None while they
         are unknown.
@@ -82,6 +87,7 @@ class QuotaScripts:
                 *(window.key(identity) for window in windows),
                 _line_key(windows),
                 *(() if day is None else day.keys()),
+                _CLOCK,
             ],
             args=[
                 *self._times(),
@@ -96,16 +102,28 @@ class QuotaScripts:
 
     async def pause(self, window: Window, identity: str, seconds: float) -> None:
         """Run quota_pause.lua for a window."""
-        await self._pause(keys=[window.key(identity)], args=[*self._times(), seconds, *window.numbers])
+        await self._pause(keys=[window.key(identity), _CLOCK], args=[*self._times(), seconds, *window.numbers])
 
     async def use(self, window: Window) -> tuple[int, float]:
         """Return the units in use of a shared window, and the seconds for which it is closed."""
-        used, paused_ms = await self._use(keys=[window.key("")], args=[*self._times(), *window.numbers])
+        asked_at = self._clock.begin()
+        answer = await self._use(keys=[window.key(""), _CLOCK], args=[*self._times(), *window.numbers])
+        used, paused_ms = self.read(answer, asked_at=asked_at)
         return used, paused_ms / 1000
 
-    def _times(self) -> tuple[float | str, float]:
-        now = "" if self._redis_time is None else self._redis_time()
-        return now, self._limits.longest_call
+    def begin(self) -> float:
+        """Return the time at which scripts are sent, for `read`."""
+        return self._clock.begin()
+
+    def read(self, answer: Any, *, asked_at: float) -> Any:
+        """Return what a script says besides the time, which is learnt."""
+        said, told_ms, ahead_ms = answer
+        self._clock.learn(told_ms / 1000, asked_at=asked_at, ahead=ahead_ms / 1000)
+        return said
+
+    def _times(self) -> tuple[float | str, float, float | str]:
+        now, expected = "" if self._redis_time is None else self._redis_time(), self._clock.expected()
+        return now, self._limits.longest_call, "" if expected is None else expected
 
 
 def _told(window: Window, mark: Mark, shared_owe: Mapping[str, int] | None) -> Sequence[float]:

@@ -7,11 +7,11 @@
 -- at which their units will be available, after those of the mailboxes ahead. A mailbox leaves those ahead their units,
 -- as far as the window's level can hold them. A mailbox far behind asks again half-way, since those ahead may have left.
 -- A mailbox that is late by `grace` seconds loses its place.
-local count, units, mailbox, live = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
-local more, batch = tonumber(ARGV[7]), tonumber(ARGV[8])
+local count, units, mailbox, live = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1'
+local more, batch = tonumber(ARGV[8]), tonumber(ARGV[9])
 -- Each window has eight arguments: those of `read_window`, 1 if it is shared by all mailboxes, what a lost count owes
 -- (-1: unknown), what the mark allows.
-local first_window, per_window = 9, 8
+local first_window, per_window = 10, 8
 local line, day_count, check_count = KEYS[count + 1], KEYS[count + 2], KEYS[count + 3]
 local assumed_count = KEYS[count + 4]
 -- The day has six: its limit (empty: none), units of a lost count, seconds left, units of checks allowed by now (-1: this
@@ -28,7 +28,7 @@ for i = 1, count do
   local first = first_window + per_window * (i - 1)
   local is_shared, owes = ARGV[first + 5] == '1', tonumber(ARGV[first + 6])
   if owes < 0 and redis.call('EXISTS', KEYS[i]) == 0 then
-    return { -1 }
+    return with_time({ -1 })
   end
   local w = read_window(KEYS[i], first, math.max(0, owes))
   w.is_shared, w.allowed = is_shared, tonumber(ARGV[first + 7])
@@ -217,4 +217,4 @@ if is_changed then
     write_window(w)
   end
 end
-return answer
+return with_time(answer)

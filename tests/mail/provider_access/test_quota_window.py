@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -145,11 +146,23 @@ class SetBack:
 
 
 @dataclass(frozen=True)
+class SetAhead:
+    """Redis's clock jumps ahead."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The process ends without a word, and another one begins."""
+
+
+@dataclass(frozen=True)
 class Forget:
     """Redis loses all data while no call is under way."""
 
 
-Step = Take | Pass | Settle | Pause | SetBack | Forget
+Step = Take | Pass | Settle | Pause | SetBack | SetAhead | Restart | Forget
 TAKES = st.builds(Take, st.integers(1, 3), st.sampled_from([2, 20, 40, BATCH]), st.booleans())
 STEPS = st.one_of(
     TAKES,
@@ -160,7 +173,14 @@ STEPS = st.one_of(
     st.builds(Settle, st.integers(0, 5), st.sampled_from(["end", "end", "end", "give back", "die"])),
     st.builds(Pause, st.integers(1, 3), st.booleans(), st.floats(0.0, 40.0)),
 )
-UNLUCKY_STEPS = st.one_of(STEPS, st.builds(SetBack, st.floats(0.0, 3600.0)), st.builds(Forget))
+UNLUCKY_STEPS = st.one_of(
+    STEPS,
+    st.builds(SetBack, st.floats(0.0, 3600.0)),
+    # A shorter jump is not noticed: a request can be under way as long.
+    st.builds(SetAhead, st.floats(1.01, 7200.0)),
+    st.builds(Forget),
+)
+JUMPS = (10.0, 60.0, 3600.0)
 
 
 class Replay:
@@ -169,26 +189,30 @@ class Replay:
     def __init__(self, redis: Redis) -> None:
         self.world = World()
         self._redis = redis
-        self._quota = Quota(
-            redis,
+        self._quota = self._process()
+        self._under_way: list[tuple[Taken, Call]] = []
+
+    def _process(self) -> Quota:
+        return Quota(
+            self._redis,
             limits=LIMITS,
             watermarks=TrueWatermarks(self.world),
             now=lambda: 20_000 * 86_400.0,
             redis_time=self.world.redis_time,
             monotonic=lambda: self.world.now,
         )
-        self._under_way: list[tuple[Taken, Call]] = []
 
     async def run(self, steps: list[Step]) -> None:
         """Run all steps, then end the calls under way."""
         for step in steps:
-            await self._do(step)
+            await self.step(step)
         await self._quota.flush()
         for _, call in self._under_way:
             call.ended = call.begun + LONGEST
         self.world.check()
 
-    async def _do(self, step: Step) -> None:
+    async def step(self, step: Step) -> None:
+        """Take one step."""
         match step:
             case Take():
                 await self._take(step)
@@ -200,6 +224,10 @@ class Replay:
                 await self._quota.pause(str(step.mailbox_id), step.seconds, whole_project=step.whole_project)
             case SetBack():
                 self.world.clock_error -= step.seconds
+            case SetAhead():
+                self.world.clock_error += step.seconds
+            case Restart():
+                self._quota, self._under_way = self._process(), []
             case Forget():
                 while self._under_way:
                     await self._settle(Settle(0, "end"))
@@ -253,9 +281,7 @@ class TestNoWindowSeesMoreThanTheLimit:
 
     @settings(max_examples=150, deadline=None)
     @given(steps=st.lists(UNLUCKY_STEPS, min_size=20, max_size=120))
-    async def test_after_redis_lost_its_data_or_its_clock_went_back(
-        self, quota_redis: Redis, steps: list[Step]
-    ) -> None:
+    async def test_after_redis_lost_its_data_or_its_clock_was_set(self, quota_redis: Redis, steps: list[Step]) -> None:
         await replay(quota_redis, steps)
 
     async def test_under_permanent_load(self, quota_redis: Redis) -> None:
@@ -267,3 +293,40 @@ class TestNoWindowSeesMoreThanTheLimit:
     async def test_under_permanent_load_of_long_calls(self, quota_redis: Redis, seconds: float) -> None:
         world = await replay(quota_redis, list(hammer(seconds=seconds)))
         assert len(world.calls) > 10
+
+
+def disturbed(*disturbances: Step) -> list[Step]:
+    """Return the steps of a permanent load, with disturbances after one window and after two, all within a window."""
+    steps = list(hammer(seconds=0.3))
+    for number, disturbance in enumerate(disturbances):
+        steps.insert((len(steps) // 5) + 40 * number, disturbance)
+    return steps
+
+
+class TestClockThatIsSet:
+    """Jumps of Redis's clock while mailboxes use all that they may."""
+
+    @pytest.mark.parametrize("seconds", JUMPS)
+    @pytest.mark.parametrize("back", [False, True])
+    async def test_gives_no_units_back_early(self, quota_redis: Redis, seconds: float, *, back: bool) -> None:
+        jumps: list[Step] = [SetAhead(seconds), *([SetBack(seconds)] if back else []), SetAhead(seconds)]
+        world = await replay(quota_redis, disturbed(*jumps))
+        assert sum(call.units for call in world.calls) > 0.85 * 5 * PROJECT_LIMIT
+
+    @pytest.mark.parametrize("seconds", JUMPS)
+    async def test_is_told_once(self, quota_redis: Redis, seconds: float) -> None:
+        with structlog.testing.capture_logs() as logs:
+            await replay(quota_redis, disturbed(SetAhead(seconds)))
+        assert [entry["seconds"] for entry in logs if entry["log_level"] == "warning"] == [seconds]
+
+    @pytest.mark.parametrize("seconds", JUMPS)
+    async def test_before_a_process_has_asked_costs_one_more_limit_at_most(
+        self, quota_redis: Redis, seconds: float
+    ) -> None:
+        """Without an earlier answer of Redis nothing tells that the clock was set."""
+        await quota_redis.flushdb()
+        replay = Replay(quota_redis)
+        world = replay.world
+        for step in disturbed(SetAhead(seconds), Restart()):
+            await replay.step(step)
+        assert world.most(world.calls) <= 2 * PROJECT_LIMIT

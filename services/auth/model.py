@@ -1,5 +1,6 @@
 """Domain types that several modules of auth share."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -58,6 +59,11 @@ class Account:
     reconnect_by: datetime | None = None
     # Why the provider denies access lastingly, in the words of mail, which notices; empty: it does not.
     access_denied_reason: str = ""
+
+    @property
+    def provider_identity(self) -> str:
+        """The name of the provider's account for other services: the same in all applications, without the subject."""
+        return hashlib.sha256(f"{self.provider}:{self.subject}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ def _account_of(account: auth_pb2.Account) -> Account:
         # Empty from an auth of the release before applications.
         application_id=UUID(account.application_id) if account.application_id else DEFAULT_APPLICATION,
         provider=account.provider,
+        provider_identity=account.provider_identity or None,
         email=account.email,
         status=_STATUS.get(account.status, MailboxStatus.REAUTH_REQUIRED),
         reconnect_by=(

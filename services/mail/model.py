@@ -118,6 +118,8 @@ class Account:
     email: str
     status: MailboxStatus
     application_id: UUID = DEFAULT_APPLICATION
+    # Auth's name of the account at the provider, the same in all applications; None from an auth that tells none.
+    provider_identity: str | None = None
     # The end of the grant, if the provider limits its duration.
     reconnect_by: datetime | None = None
     # Why the provider denies access lastingly, a Denial or one of auth's; empty: it does not.
@@ -142,11 +144,17 @@ class Mailbox:
     address_is_due: bool = False
     # Whether the provider is to be asked which addresses the user may send mail from.
     send_as_is_due: bool = False
+    # Empty in rows of a release that knew addresses only.
+    limits_identity: str = ""
 
     @property
     def identity(self) -> str:
-        """The mailbox's identity at its provider, by which limits are kept; it tells nothing about the user."""
-        return hashlib.sha256(f"{self.provider} {self.email.lower()}".encode()).hexdigest()
+        """The name by which the provider's limits are kept; it tells nothing about the user.
+
+        All mailboxes of one account at the provider have the same, whatever its address becomes. It is made of the
+        address at first, as it was in the release before: its workers count beside those of this one.
+        """
+        return self.limits_identity or hashlib.sha256(f"{self.provider} {self.email.lower()}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,8 @@ class Disconnections:
         while (seen := await self._owned(account_id, user_id)) is not None:
             # A refresh under way could store a new token that would never be revoked.
             async with self._lock.hold(seen.grant_id), self._store.transaction() as transaction:
+                # Another application may be about to add an account to the grant, which the locked rows do not show.
+                await transaction.accounts.lock_subject(provider=seen.provider, subject=seen.subject)
                 others = await transaction.accounts.lock_on_grant(provider=seen.provider, subject=seen.subject)
                 account = next((other for other in others if other.account_id == account_id), None)
                 if account is None:

@@ -57,6 +57,7 @@ def account_to_proto(account: Account) -> auth_pb2.Account:
         access_denied_reason=account.access_denied_reason,
         application_id=str(account.application_id),
         grant_id=str(account.grant_id),
+        provider_identity=account.provider_identity,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 # none.
 MAIL: Mapping[str, str] = {
     "mailboxes": "SELECT, INSERT, UPDATE (user_id, email, former_emails, status, reconnect_by, access_denied_reason, "
-    "denials, denied_since, address_check_due)",
+    "denials, denied_since, address_check_due, provider_identity, limits_identity)",
     "mailbox_schedule": "SELECT, INSERT, UPDATE (lane, due_at, hint_seq, hinted_at, attempts, lease_owner, "
     "lease_until, lease_epoch, look_at, active_at, announced_at, announced_cursor)",
     "disconnections": "SELECT, INSERT",
@@ -42,7 +42,7 @@ MAIL: Mapping[str, str] = {
 }
 WORKER: Mapping[str, str] = {
     "mailboxes": "SELECT, UPDATE (user_id, email, former_emails, status, access_denied_reason, denials, denied_since, "
-    "address_checked_at, address_check_due, send_as), DELETE",
+    "address_checked_at, address_check_due, send_as, limits_identity), DELETE",
     "mailbox_schedule": "SELECT, INSERT, UPDATE",
     "disconnections": "SELECT, INSERT, UPDATE (message_count, revoked_at, erased_at, ended_at), DELETE",
     "user_deletions": "SELECT, INSERT, UPDATE (ended_at), DELETE",

@@ -65,6 +65,10 @@ mailboxes = Table(
     # Auth's, kept here since the mailboxes of an application are listed and checked with each read of an API key.
     Column("application_id", Uuid, nullable=False, server_default=text(f"'{DEFAULT_APPLICATION}'")),
     Column("provider", Text, nullable=False),
+    # Auth's name of the account at the provider: several applications can have connected it. Null until auth tells it.
+    Column("provider_identity", Text),
+    # `Mailbox.identity`. Null in rows of a release that made it of the address each time.
+    Column("limits_identity", Text),
     Column("email", Text, nullable=False),
     Column("status", Text, nullable=False),
     # Why the provider denies access lastingly. Beside the status, which earlier releases read.
@@ -84,6 +88,7 @@ mailboxes = Table(
     # Notifications name a mailbox by its address, in any letter case.
     Index("ix_mailboxes_application_id_mailbox_id", "application_id", "mailbox_id"),
     Index("ix_mailboxes_lower_email", text("lower(email)")),
+    Index("ix_mailboxes_provider_identity", "provider_identity"),
     Index("ix_mailboxes_former_emails", "former_emails", postgresql_using="gin"),
     # Each address is compared once a day: that many dead rows come in an hour.
     postgresql_with=_vacuum(0.05),

@@ -15,6 +15,7 @@ from services.mail.providers.base import Provider
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import erasures as store
 from services.mail.store.control import schedule
+from services.mail.store.control import watches as watch_store
 from services.mail.store.control.schedule import Lease, LeaseLostError
 from services.mail.sync import watches
 from services.mail.sync.fenced import FencedTransactions
@@ -72,16 +73,24 @@ class Eraser:
                 await schedule.release(connection, lease, lane=Lane.BACKFILL, after=0)
 
     async def _give_up_access(self, lease: Lease, mailbox: Mailbox) -> None:
+        async with self._pool.acquire() as connection:
+            is_shared = await watch_store.is_shared(connection, mailbox.mailbox_id)
+        if not is_shared:
+            await self._stop_watch(mailbox)
+        await self._auth.disconnect_account(mailbox.account_id, mailbox.user_id)
+        self._access.tokens.forget(mailbox)
+        async with self._writing(lease) as connection:
+            # Another application may have connected the account before the watch was stopped, which was one for both.
+            await watch_store.remake_others(connection, mailbox.mailbox_id)
+            await store.set_revoked(connection, mailbox.mailbox_id)
+
+    async def _stop_watch(self, mailbox: Mailbox) -> None:
         try:
             provider = self._providers[mailbox.provider]
             async with asyncio.timeout(_STOP_SECONDS), self._access.open(provider, mailbox, writing=None) as session:
                 await watches.end(self._access.calls(mailbox), provider=provider, session=session)
         except Exception as error:  # noqa: BLE001 - nothing that has to do with announcements may keep a grant alive
             log.warning("watch not stopped", error=type(error).__name__)
-        await self._auth.disconnect_account(mailbox.account_id, mailbox.user_id)
-        self._access.tokens.forget(mailbox)
-        async with self._writing(lease) as connection:
-            await store.set_revoked(connection, mailbox.mailbox_id)
 
     async def _erase(self, lease: Lease) -> bool:
         """Erase data until the turn's time is over; return whether none is left."""

@@ -1,5 +1,6 @@
 """One account of a provider that several applications have connected: one grant, whose tokens serve all of them."""
 
+import asyncio
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -50,6 +51,10 @@ class Grants:
             assert account is not None
             await transaction.commit()
         return account
+
+    async def left(self, account: Account) -> None:
+        """Disconnect the account of one application."""
+        await self.disconnections.disconnect(account_id=account.account_id, user_id=account.user_id)
 
     async def refresh_token(self, account: Account) -> str | None:
         """Return the refresh token that serves an account."""
@@ -112,6 +117,39 @@ class TestSharedGrants:
         assert await grants.refresh_token(left) == consent.grant.refresh_token
         await grants.disconnections.disconnect(account_id=left.account_id, user_id=left.user_id)
         assert not grants.provider.live("ada")
+
+    async def test_end_when_both_applications_leave_at_once(self, grants: Grants, shop: UUID) -> None:
+        for _ in range(5):
+            first = await grants.accounts.sign_in(await grants.consent("ada"))
+            second = await grants.connected(shop, await grants.consent("ada"))
+            await asyncio.gather(*map(grants.left, (first, second)))
+            assert not grants.provider.live("ada")
+            for account in (first, second):
+                assert await grants.accounts.list_accounts(account.user_id) == []
+
+    async def test_outlive_the_leave_of_the_one_that_holds_the_tokens_beside_a_connection(
+        self, grants: Grants, shop: UUID
+    ) -> None:
+        for _ in range(5):
+            first = await grants.accounts.sign_in(await grants.consent("ada"))
+            assert first.grant_id == first.account_id
+            _, second = await asyncio.gather(
+                grants.left(first), grants.connected(shop, renewal := await grants.consent("ada"))
+            )
+            if grants.provider.live("ada"):
+                assert await grants.refresh_token(second) == renewal.grant.refresh_token
+            await grants.left(second)
+
+    async def test_have_one_name_that_outlives_accounts_and_tells_no_subject(self, grants: Grants, shop: UUID) -> None:
+        first = await grants.accounts.sign_in(await grants.consent("ada"))
+        second = await grants.connected(shop, await grants.consent("ada"))
+        other = await grants.accounts.sign_in(await grants.consent("grace"))
+        assert first.provider_identity == second.provider_identity != other.provider_identity
+        await asyncio.gather(*map(grants.left, (first, second)))
+        again = await grants.accounts.sign_in(await grants.consent("ada"))
+        assert again.account_id != first.account_id
+        assert again.provider_identity == first.provider_identity
+        assert "ada" not in again.provider_identity
 
     async def test_are_connected_again_with_the_accounts_id(self, grants: Grants, shop: UUID) -> None:
         await grants.accounts.sign_in(await grants.consent("ada"))

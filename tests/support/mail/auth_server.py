@@ -44,7 +44,9 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
                 auth_pb2.Account(
                     account_id=str(account.account_id),
                     user_id=str(account.user_id),
+                    application_id=str(account.application_id),
                     provider=account.provider,
+                    provider_identity=account.provider_identity or "",
                     email=account.email,
                     status=_STATUS[account.status],
                     access_denied_reason=account.access_denied_reason,

@@ -60,6 +60,7 @@ class FakeAuth:
                 provider="google",
                 email=email,
                 status=MailboxStatus.ACTIVE,
+                provider_identity=uuid4().hex,
             )
         )
         account = replace(account, status=MailboxStatus.ACTIVE, access_denied_reason="")
@@ -78,9 +79,15 @@ class FakeAuth:
 
     def add_twin(self, account: Account) -> Account:
         """One more account of the user with the same address, written differently; without any grant."""
-        twin = replace(account, account_id=uuid4(), email=account.email.title())
+        twin = replace(account, account_id=uuid4(), email=account.email.title(), provider_identity=uuid4().hex)
         self._grants[twin.account_id] = _Grant(twin, "", "", _end(0))
         return twin
+
+    def share(self, account: Account) -> Account:
+        """Another application's account of the same subject at the provider, on the same grant."""
+        other = replace(account, account_id=uuid4(), user_id=uuid4(), application_id=uuid4())
+        self._grants[other.account_id] = replace(self._grants[account.account_id], account=other)
+        return other
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """As AuthClient."""
@@ -116,12 +123,14 @@ class FakeAuth:
             grant.account = replace(grant.account, email=email)
 
     async def disconnect_account(self, account_id: UUID, user_id: UUID) -> None:
-        """As AuthClient: revokes at the provider, then forgets."""
+        """As AuthClient: forgets, and revokes at the provider with the last account on the grant."""
         self._answer()
         grant = self._grants.get(account_id)
         if grant is not None and grant.account.user_id == user_id:
-            await self.sandbox.http.post("/revoke", data={"token": grant.refresh_token})
             del self._grants[account_id]
+            identities = [other.account.provider_identity for other in self._grants.values()]
+            if grant.account.provider_identity not in identities:
+                await self.sandbox.http.post("/revoke", data={"token": grant.refresh_token})
         if self.lost_answers:
             self.lost_answers -= 1
             raise AppError(Kind.TIMEOUT, "deadline_exceeded", "No answer came.")

@@ -70,7 +70,8 @@ async def pending(connection: Connection, mailbox_id: int) -> Erasure | None:
     """Return the erasure of a hidden mailbox."""
     row = await connection.fetchrow(
         """
-        SELECT d.mailbox_id, d.account_id, d.user_id, d.provider, m.email, d.revoked_at IS NOT NULL AS revoked
+        SELECT d.mailbox_id, d.account_id, d.user_id, d.provider, m.email, m.limits_identity,
+            d.revoked_at IS NOT NULL AS revoked
         FROM disconnections d JOIN mailboxes m USING (mailbox_id) WHERE d.mailbox_id = $1
         """,
         mailbox_id,
@@ -84,6 +85,7 @@ async def pending(connection: Connection, mailbox_id: int) -> Erasure | None:
         provider=row["provider"],
         email=row["email"],
         status=MailboxStatus.ACTIVE,
+        limits_identity=row["limits_identity"] or "",
     )
     return Erasure(mailbox=mailbox, revoked=row["revoked"])
 

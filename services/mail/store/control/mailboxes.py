@@ -34,7 +34,28 @@ _FORMER = f"""
     ELSE (array_remove(array_remove(m.former_emails, lower({{new}})), lower(m.email)) || lower(m.email))
         [greatest(1, cardinality(m.former_emails) - {_MOST_FORMER - 2}):] END"""
 
-COLUMNS = "m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status, m.access_denied_reason, m.denials"
+COLUMNS = """
+    m.mailbox_id, m.account_id, m.user_id, m.provider, m.email, m.status, m.access_denied_reason, m.denials,
+    m.limits_identity"""
+# Whether two rows are of one account at the provider. Where auth has told none, they are known by their address.
+SAME_ACCOUNT = """
+    (({one}.provider_identity = {other}.provider_identity OR lower({one}.email) = lower({other}.email))
+        AND {one}.provider = {other}.provider
+        AND coalesce({one}.provider_identity = {other}.provider_identity, true))"""
+# `Mailbox.identity` of a row that has none stored.
+_BY_ADDRESS = "encode(sha256(convert_to({row}.provider || ' ' || lower({row}.email), 'UTF8')), 'hex')"
+# That of an account's mailbox: of a new one, the identity of another mailbox of the same account, whose calls count
+# together. An address that another account of the provider has, or had, is no name for this one. (count: with EXISTS
+# the planner expects to meet such an address soon, and reads all mailboxes.)
+_LIMITS_IDENTITY = f"""
+    coalesce(
+        (SELECT o.limits_identity FROM mailboxes o WHERE o.account_id = a.account_id),
+        (SELECT min(coalesce(o.limits_identity, {_BY_ADDRESS.format(row="o")}))
+         FROM mailboxes o WHERE {SAME_ACCOUNT.format(one="o", other="a")} AND o.account_id <> a.account_id),
+        (SELECT CASE WHEN count(*) > 0 THEN a.provider_identity END FROM mailboxes o
+         WHERE o.provider = a.provider AND o.provider_identity <> a.provider_identity
+             AND (lower(o.email) = lower(a.email) OR o.former_emails @> ARRAY[lower(a.email)])),
+        {_BY_ADDRESS.format(row="a")})"""
 # A mailbox with its labels: lists need them, and another query costs 0.2 ms of CPU, a tenth of a list.
 _OPEN = f"""
     SELECT {COLUMNS}, l.names, l.roles, m.former_emails, m.send_as
@@ -60,6 +81,7 @@ def mailbox_of(row: asyncpg.Record) -> Mailbox:
         status=MailboxStatus(row["status"]),
         access_denied_reason=row["access_denied_reason"],
         denials=row["denials"],
+        limits_identity=row["limits_identity"] or "",
     )
 
 
@@ -93,25 +115,31 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
     await connection.execute(
         f"""
         INSERT INTO mailboxes AS m
-            (account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id)
-        SELECT account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id
+            (account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id,
+             provider_identity, limits_identity)
+        SELECT account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id,
+            provider_identity, {_LIMITS_IDENTITY}
         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[],
-            $8::uuid[])
+            $8::uuid[], $9::text[])
             WITH ORDINALITY AS a(
-                account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id, place)
+                account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id,
+                provider_identity, place)
         WHERE NOT EXISTS (SELECT FROM disconnections d WHERE d.account_id = a.account_id)
             AND NOT EXISTS (SELECT FROM user_deletions u WHERE u.user_id = a.user_id)
         ORDER BY a.place
         ON CONFLICT (account_id) DO UPDATE
             SET email = excluded.email, former_emails = {_FORMER.format(new="excluded.email")},
                 status = excluded.status, reconnect_by = excluded.reconnect_by,
+                provider_identity = coalesce(excluded.provider_identity, m.provider_identity),
+                limits_identity = coalesce(m.limits_identity, {_BY_ADDRESS.format(row="m")}),
                 access_denied_reason = excluded.access_denied_reason,
                 denials = CASE WHEN m.access_denied_reason <> '' AND excluded.access_denied_reason = '' THEN 0
                           ELSE m.denials END,
                 denied_since = CASE WHEN m.access_denied_reason <> '' AND excluded.access_denied_reason = '' THEN NULL
                                ELSE m.denied_since END
-        WHERE (m.email, m.status, m.reconnect_by, m.access_denied_reason)
-            IS DISTINCT FROM (excluded.email, excluded.status, excluded.reconnect_by, excluded.access_denied_reason)
+        WHERE (m.email, m.status, m.reconnect_by, m.access_denied_reason, m.provider_identity)
+            IS DISTINCT FROM (excluded.email, excluded.status, excluded.reconnect_by, excluded.access_denied_reason,
+                coalesce(excluded.provider_identity, m.provider_identity))
         """,
         [account.account_id for account in accounts],
         [account.user_id for account in accounts],
@@ -121,6 +149,7 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
         [account.reconnect_by for account in accounts],
         [account.access_denied_reason for account in accounts],
         [account.application_id for account in accounts],
+        [account.provider_identity for account in accounts],
     )
 
 
@@ -185,6 +214,7 @@ def _open(rows: Sequence[asyncpg.Record]) -> list[OpenMailbox]:
             status=MailboxStatus(row["status"]),
             access_denied_reason=row["access_denied_reason"],
             denials=row["denials"],
+            limits_identity=row["limits_identity"] or "",
             label_names=json.loads(row["names"] or "{}"),
             label_roles={id_: Role(role) for id_, role in json.loads(row["roles"] or "{}").items()},
             former_emails=tuple(row["former_emails"]),
@@ -326,10 +356,14 @@ async def set_granted(connection: Connection, mailbox_id: int) -> None:
 
 
 async def set_address(connection: Connection, mailbox_id: int, email: str) -> None:
-    """Record the address that the provider has for the mailbox; an earlier one still finds it."""
+    """Record the address that the provider has for the mailbox; an earlier one still finds it.
+
+    The limits go on under the name that they are kept by.
+    """
     await connection.execute(
         f"""
         UPDATE mailboxes m SET email = $2, former_emails = {_FORMER.format(new="$2")},
+            limits_identity = coalesce(m.limits_identity, {_BY_ADDRESS.format(row="m")}),
             address_checked_at = now(), address_check_due = false
         WHERE mailbox_id = $1
         """,

@@ -74,8 +74,8 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
     """Make the synced mailboxes of this address due now; return how many.
 
     Mailboxes whose history is already read up to `cursor` are due after `echo_seconds`: the provider may drop
-    notifications that follow others within them. An address names one account at a
-    provider, but several users can have connected it.
+    notifications that follow others within them. An address names one account at a provider, which several applications
+    can have connected: all of its mailboxes are due, also those that have not learned of a new address yet.
     """
     rows = await connection.fetch(
         f"""
@@ -84,7 +84,9 @@ async def hint(connection: Connection, *, provider: str, email: str, cursor: int
             FROM mailboxes m JOIN mailbox_schedule s USING (mailbox_id) JOIN sync_states c USING (mailbox_id)
             WHERE (lower(m.email) = lower($2) OR m.former_emails @> ARRAY[lower($2)] AND NOT EXISTS (
                     SELECT FROM mailboxes o WHERE o.provider = $1 AND lower(o.email) = lower($2)
-                ))
+                ) OR m.provider_identity = ANY(ARRAY(
+                    SELECT o.provider_identity FROM mailboxes o WHERE o.provider = $1 AND lower(o.email) = lower($2)
+                )))
                 AND m.provider = $1 AND m.status = 'active'
                 AND m.access_denied_reason = ''
             ORDER BY s.mailbox_id FOR UPDATE OF s

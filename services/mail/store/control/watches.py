@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from services.mail.store.connection import Connection
+from services.mail.store.control.mailboxes import SAME_ACCOUNT
 
 
 async def is_due(connection: Connection, mailbox_id: int) -> bool:
@@ -42,6 +43,32 @@ async def end(connection: Connection, mailbox_id: int) -> None:
     """Record that the provider announces nothing any more: a watch ends with the access to its mailbox."""
     await connection.execute(
         "UPDATE watches SET expires_at = least(expires_at, now()), renew_at = now() WHERE mailbox_id = $1", mailbox_id
+    )
+
+
+# The connected mailboxes `o` of other applications on the account of the mailbox `m` at the provider.
+_OTHERS = f"""
+    mailboxes m JOIN mailboxes o ON o.mailbox_id <> m.mailbox_id AND o.user_id IS NOT NULL
+        AND {SAME_ACCOUNT.format(one="o", other="m")}
+"""
+
+
+async def is_shared(connection: Connection, mailbox_id: int) -> bool:
+    """Return whether another connected mailbox stands on the same account of the provider, and on its watch."""
+    shared: bool = await connection.fetchval(
+        f"SELECT EXISTS (SELECT FROM {_OTHERS} WHERE m.mailbox_id = $1)", mailbox_id
+    )
+    return shared
+
+
+async def remake_others(connection: Connection, mailbox_id: int) -> None:
+    """Have the other mailboxes on the account make their watch anew."""
+    await connection.execute(
+        f"""
+        UPDATE watches SET renew_at = now()
+        WHERE mailbox_id = ANY(ARRAY(SELECT o.mailbox_id FROM {_OTHERS} WHERE m.mailbox_id = $1))
+        """,
+        mailbox_id,
     )
 
 

@@ -150,7 +150,7 @@ async def report(connection: Connection, user_id: UUID, mailbox_id: int, sync_id
     row = await connection.fetchrow(
         """
         SELECT s.*, m.account_id, m.user_id, m.provider, m.email, m.status,
-            m.access_denied_reason, m.denials,
+            m.access_denied_reason, m.denials, m.limits_identity,
             CASE WHEN s.ended_at IS NULL
                 THEN (SELECT count(*) FROM fetch_queue i WHERE i.mailbox_id = s.mailbox_id) ELSE 0 END AS pending,
             (SELECT count(*) FROM dead_letters d WHERE d.mailbox_id = s.mailbox_id) AS dead

@@ -859,6 +859,7 @@ class Account(_message.Message):
     ACCESS_DENIED_REASON_FIELD_NUMBER: _builtins.int
     APPLICATION_ID_FIELD_NUMBER: _builtins.int
     GRANT_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_IDENTITY_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     user_id: _builtins.str
     provider: _builtins.str
@@ -871,7 +872,13 @@ class Account(_message.Message):
     application_id: _builtins.str
     """The application of the user."""
     grant_id: _builtins.str
-    """Accounts of several applications that share a grant at the provider have one."""
+    """Accounts of several applications that share a grant at the provider have one. It changes when the account that keeps
+    the tokens goes.
+    """
+    provider_identity: _builtins.str
+    """Names the account at the provider, for all applications and also when it is connected again. It tells nothing about
+    the user.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -891,10 +898,11 @@ class Account(_message.Message):
         access_denied_reason: _builtins.str = ...,
         application_id: _builtins.str = ...,
         grant_id: _builtins.str = ...,
+        provider_identity: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reconnect_by_time", b"reconnect_by_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_denied_reason", b"access_denied_reason", "account_id", b"account_id", "application_id", b"application_id", "create_time", b"create_time", "email", b"email", "grant_id", b"grant_id", "provider", b"provider", "reconnect_by_time", b"reconnect_by_time", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_denied_reason", b"access_denied_reason", "account_id", b"account_id", "application_id", b"application_id", "create_time", b"create_time", "email", b"email", "grant_id", b"grant_id", "provider", b"provider", "provider_identity", b"provider_identity", "reconnect_by_time", b"reconnect_by_time", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

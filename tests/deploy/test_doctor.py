@@ -12,7 +12,8 @@ import pytest
 from services.kit.tls.authority import ensure_certificates
 from tests.support.deploy.operated import Operated
 
-RUNNING = {"service": "auth", "state": "running", "health": "healthy"}
+SERVICES = ("postgres", "redis", "renewal", "auth", "mail", "worker", "gateway")
+RUNNING = {"state": "running", "health": "healthy"}
 # Answers of docker by a part of its arguments: what is printed, and the exit status.
 WELL = {
     "version --format": ("28.0.1", 0),
@@ -20,28 +21,38 @@ WELL = {
     "SHOW max_connections": ("200", 0),
     "max_connections": ("31", 0),
     "xact_start": ("4", 0),
+    "archive_mode": ("", 0),
     "df -P": ("Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/a 10 4 6 40% /var/lib/postgresql", 0),
     "info memory": ("used_memory:1000\r\nmaxmemory:201326592\r", 0),
     "services.kit.reach": ("0", 0),
-    "before\\_restore": ("", 0),
+    "before_restore": ("", 0),
 }
 CHECKS = (
     "versions",
     "settings",
     "secrets",
     "containers",
+    "releases",
     "certificates",
     "connections",
     "pools",
     "snapshots",
+    "archive",
     "provider",
 )
+
+
+def _well() -> dict[str, dict[str, str]]:
+    """Return the containers of an installation that is up, by name."""
+    running = {f"{name}-1": RUNNING | {"service": name, "image": f"mailroom/{name}:local"} for name in SERVICES}
+    ended = {"service": "mail-migrations", "state": "exited", "health": ""}
+    return running | {"mailroom-mail-migrations-1": ended}
 
 
 @pytest.fixture
 def operated(tmp_path: Path) -> Operated:
     """An installation without faults."""
-    operated = Operated.create(tmp_path, auth1=RUNNING)
+    operated = Operated.create(tmp_path, **_well())
     operated.settings("GOOGLE_CLIENT_ID=x", "PUBLIC_URL=https://mail.example.com", f"MAILROOM_BACKUPS={tmp_path}")
     ensure_certificates(operated.production / "certificates", now=datetime.now(UTC))
     (tmp_path / "mail.dump").touch()
@@ -73,6 +84,7 @@ class TestDoctor:
             ("max_connections", "", 1, "connections: unknown; is its container healthy?"),
             ("SHOW max_connections", "100", 0, "pools: processes can open 122 connections, Postgres allows 100; raise"),
             ("xact_start", "7200", 0, "snapshots: a transaction is 7200 s old"),
+            ("archive_mode", "0000000100000007", 0, "archive: WAL cannot be archived (0000000100000007); see"),
             ("df -P", "/dev/a 10 9 1 96% /var/lib/postgresql", 0, "disk of Postgres: 96 % used; make room"),
             ("info memory", "used_memory:95\r\nmaxmemory:100\r", 0, "memory of Valkey: 95 % used; raise REDIS_MAXMEM"),
             ("services.kit.reach", "Name or service not known", 1, "provider: auth cannot reach it: Name or service"),
@@ -87,9 +99,49 @@ class TestDoctor:
         assert ended == 1
         assert lines[0].startswith(f"FAIL  {finding}"), lines
 
-    def test_names_a_sick_container(self, operated: Operated) -> None:
-        operated.write(containers={"auth1": RUNNING, "mail1": {**RUNNING, "health": "unhealthy"}})
-        assert _findings(operated)[1][0].startswith("FAIL  containers: mail1|running|unhealthy|0; see deploy/mailroom")
+    def test_names_containers_that_are_not_well_with_their_last_lines(self, operated: Operated) -> None:
+        containers = _well()
+        containers["mail-1"] |= {"health": "unhealthy"}
+        containers["worker-1"] |= {"health": "starting", "restarts": "7"}
+        # Ended without an error, as no server should.
+        containers["redis-1"] |= {"state": "exited", "health": "", "code": "0"}
+        values = "FATAL:  the disk is full\n2026 [1] DETAIL:  Failing row contains (Dear Ada)."
+        containers["postgres-1"] |= {"state": "restarting", "health": "", "restarts": "2", "line": values}
+        containers["gateway-1"] |= {"state": "created", "health": ""}
+        del containers["auth-1"]
+        operated.write(containers=containers)
+        lines = operated.run("doctor").stdout.splitlines()
+        missing = "postgres redis auth gateway"
+        remedy = "; remedy its cause, deploy/mailroom up --detach --wait"
+        assert f"FAIL  containers: no container runs of {missing}; deploy/mailroom up --detach --wait" in lines
+        begin = next(i for i, line in enumerate(lines) if line.startswith("FAIL  containers: postgres-1"))
+        assert lines[begin : begin + 4] == [
+            "FAIL  containers: postgres-1 is restarting, restarted 2 times: FATAL:  the disk is full",
+            "      redis-1 has ended with 0: last line of redis-1",
+            "      mail-1 is running and unhealthy, restarted 0 times: last line of mail-1",
+            "      worker-1 is running and starting, restarted 7 times: last line of worker-1" + remedy,
+        ]
+        # The network is not to blame.
+        assert "FAIL  provider: unknown, since auth does not run" in lines
+
+    def test_names_a_full_disk_on_which_postgres_does_not_start(self, operated: Operated) -> None:
+        full = ("/dev/a 10 10 0 100% /var/lib/postgresql", 0)
+        operated.write(answers={"exec -T postgres": ("", 1), **WELL, "df postgres -P": full})
+        lines = _findings(operated)[1]
+        assert any(line.startswith("FAIL  disk of Postgres: 100 % used; make room") for line in lines), lines
+        # What cannot be asked is told once, and not as old transactions.
+        assert not any("snapshots" in line for line in lines)
+
+    def test_names_what_an_interrupted_upgrade_left(self, operated: Operated) -> None:
+        operated.settings("MAILROOM_VERSION=0.2.0")
+        containers = _well()
+        for name in ("auth", "mail", "gateway"):
+            containers[f"{name}-1"] = containers[f"{name}-1"] | {"image": f"mailroom/{name}:0.2.0"}
+        containers["worker-1"] = containers["worker-1"] | {"image": "mailroom/mail:0.1.0"}
+        operated.write(containers=containers)
+        status, [line] = _findings(operated)
+        told = "warn  releases: MAILROOM_VERSION is 0.2.0, but worker mailroom/mail:0.1.0 runs; finish the upgrade"
+        assert (status, line.startswith(told)) == (0, True)
 
     def test_names_a_secret_that_services_cannot_read_or_others_can_reach(self, operated: Operated) -> None:
         secret = operated.production / "secrets/secret_key"
@@ -123,7 +175,16 @@ class TestDoctor:
         for file in certificates.rglob("*.crt"):
             file.unlink()
         ensure_certificates(certificates, now=soon)
-        assert "auth/tls.crt ends within 30 days; deploy/mailroom run --rm certificates" in _findings(operated)[1][0]
+        line = _findings(operated)[1][0]
+        assert "auth/tls.crt ends on " in line
+        assert line.endswith(" GMT; deploy/mailroom run --rm certificates")
+
+    def test_names_certificates_that_are_missing_or_none(self, operated: Operated) -> None:
+        file = operated.production / "certificates/mail/tls.crt"
+        file.write_text("nothing")
+        assert f"certificates: {file} cannot be read; replace it" in _findings(operated)[1][0]
+        file.unlink()
+        assert f"certificates: there is no {file}; deploy/mailroom run --rm certificates" in _findings(operated)[1][0]
 
     def test_names_backups_that_are_old_and_those_that_it_cannot_see(self, operated: Operated, tmp_path: Path) -> None:
         yesterday = datetime.now(UTC).timestamp() - 30 * 3600
@@ -135,12 +196,46 @@ class TestDoctor:
         assert (status, line.startswith("warn  backups: MAILROOM_BACKUPS")) == (0, True)
 
     def test_names_databases_that_a_restore_keeps(self, operated: Operated) -> None:
-        operated.write(answers={**WELL, "before\\_restore": ("mailroom_mail_before_restore", 0)})
+        operated.write(answers={**WELL, "before_restore": ("mailroom_mail_before_restore", 0)})
         status, [line] = _findings(operated)
         assert (status, "mailroom_mail_before_restore; deploy/mailroom restore --forget" in line) == (0, True)
 
 
 class TestSupportBundle:
+    def test_leaves_out_what_is_secret_wherever_it_stands(self, operated: Operated, tmp_path: Path) -> None:
+        secret = (operated.production / "secrets/redis_password").read_text().strip()
+        provider = operated.production / "providers/example_secret"
+        provider.write_text("a.b*c[d]^/$e&f\\g\n")
+        operated.settings(
+            "# OLD_PASSWORD=hunter2-hunter2",
+            " export my_token = 'hunter3 hunter3'",
+            "HTTPS_PROXY=http://me:hunter4@proxy:3128",
+            "WORKERS=3",
+        )
+        log = "\n".join((
+            f"redis: {secret}", "provider: a.b*c[d]^/$e&f\\g", "again: hunter3 hunter3",
+            "postgres://me:hunter5@host:5432/x", "/emails/ada%40mail.example.com", "müller@bücher.example",
+            'LOG:  duration: 3 ms  statement: INSERT "Dear Ada"', " DETAIL:  Failing row contains (Dear Ada).",
+            " FATAL:  the disk is full",
+        ))  # fmt: skip
+        operated.write(answers={**WELL, "logs": (log, 0)})
+        file = tmp_path / "bundle.tar.gz"
+        assert operated.run("support-bundle", str(file)).returncode == 0
+        with tarfile.open(file) as bundle:
+            texts = {name: bundle.extractfile(name) for name in bundle.getnames() if name != "."}
+            read = {name: text.read().decode() for name, text in texts.items() if text is not None}
+        everything = "\n".join(read.values())
+        for left_out in (secret, "c[d]", "hunter", "ada%40", "müller", "bücher"):
+            assert left_out not in everything, left_out
+        assert read["./postgres.log"] == " FATAL:  the disk is full\n"
+        assert "WORKERS=3" in read["./settings.env"]
+
+    def test_that_cannot_be_written_says_so(self, operated: Operated) -> None:
+        done = operated.run("support-bundle", "/nowhere/bundle.tar.gz")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "support-bundle: /nowhere/bundle.tar.gz cannot be written" in done.stderr
+        assert operated.run("support-bundle").stderr.startswith("support-bundle: name the file")
+
     def test_leaves_secrets_and_addresses_out(self, operated: Operated, tmp_path: Path) -> None:
         operated.settings("OTEL_EXPORTER_OTLP_HEADERS=authorization=hunter2", "SOME_TOKEN=hunter2", "WORKERS=3")
         operated.write(answers={**WELL, "logs": ('{"event": "x", "email": "ada.l@mail.example.com"}', 0)})

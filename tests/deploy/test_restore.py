@@ -1,5 +1,6 @@
 """`deploy/restore` replaces databases as a whole or not at all, and keeps those that it replaced."""
 
+import fcntl
 import os
 import secrets
 import subprocess
@@ -187,6 +188,52 @@ class TestRestore:
         assert await server.numbers() == {"auth": 2, "mail": 2}
         assert "nothing to undo" in server.run("restore", "--undo").stderr
 
+    async def test_that_is_undone_or_forgotten_says_so(self, server: Server, tmp_path: Path) -> None:
+        server.run("restore", str(tmp_path))
+        assert server.run("restore", "--undo").stdout == "brought auth mail back as they were before the restore\n"
+        server.run("restore", str(tmp_path), "mail")
+        assert server.run("restore", "--forget").stdout == f"dropped {server.base}_mail_before_restore\n"
+
+    async def test_without_room_for_the_copy_is_refused(self, server: Server, tmp_path: Path) -> None:
+        (tmp_path / "mail.bytes").write_text(f"{2**60}\n")
+        for arguments in ([str(tmp_path)], ["--verify", str(tmp_path)]):
+            done = server.run("restore", *arguments)
+            assert (done.returncode, "the disk of Postgres has" in done.stderr) == (1, True), done.stderr
+        assert await server.numbers() == {"auth": 2, "mail": 2}
+        # Backups of releases before tell no size.
+        (tmp_path / "mail.bytes").unlink()
+        assert server.run("restore", str(tmp_path)).returncode == 0
+
+    async def test_is_refused_beside_another_one_and_not_disturbed_by_a_verification(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        half = f"{server.base}_mail_restored"
+        await server.execute(f"CREATE DATABASE {half}")
+        installation = {"MAILROOM_PRODUCTION": str(tmp_path)}
+        with (tmp_path / "restored.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for arguments in ([str(tmp_path)], ["--undo"], ["--forget"]):
+                assert "another one is at work" in server.run("restore", *arguments, **installation).stderr
+            done = server.run("restore", "--verify", str(tmp_path), **installation)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert half in await server.databases()
+
+    async def test_after_one_that_was_killed_takes_its_copy_away(self, server: Server, tmp_path: Path) -> None:
+        await server.execute(f"CREATE DATABASE {server.base}_mail_restored")
+        # In a container the program goes on when the script that started it is killed.
+        outlives = await server.connect(f"{server.base}_mail_restored")
+        done = server.run("restore", str(tmp_path))
+        outlives.terminate()
+        assert done.returncode == 0, done.stderr
+        assert (await server.numbers())["mail"] == 1
+
+    async def test_names_what_there_is_not(self, server: Server, tmp_path: Path) -> None:
+        connection = await server.connect(f"{server.base}_mail")
+        assert f"there is no {tmp_path}/no/auth.dump" in server.run("restore", f"{tmp_path}/no").stderr
+        await connection.close()
+        assert "gateway is no database of Mailroom" in server.run("restore", str(tmp_path), "gateway").stderr
+        assert "name the directory of a backup" in server.run("restore", "--verify").stderr
+
     async def test_of_another_installations_dump_is_refused(self, server: Server, tmp_path: Path) -> None:
         (tmp_path / "mail.dump").write_bytes((tmp_path / "auth.dump").read_bytes())
         done = server.run("restore", str(tmp_path), "mail")
@@ -212,6 +259,23 @@ class TestVerify:
         assert await server.numbers() == {"auth": 2, "mail": 2}
 
 
+def _contents(directory: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in directory.iterdir()}
+
+
+class TestBackup:
+    async def test_that_fails_half_way_leaves_the_pair_of_before(self, server: Server, tmp_path: Path) -> None:
+        before = _contents(tmp_path)
+        await server.execute(f"ALTER DATABASE {server.base}_auth RENAME TO {server.base}_away")
+        assert server.run("backup", str(tmp_path)).returncode != 0
+        assert server.run("backup", str(tmp_path / "new")).returncode != 0
+        await server.execute(f"ALTER DATABASE {server.base}_away RENAME TO {server.base}_auth")
+        assert _contents(tmp_path) == before
+
+    async def test_without_a_directory_says_how_to_name_one(self, server: Server) -> None:
+        assert server.run("backup").stderr.startswith("backup: name a directory, or set MAILROOM_BACKUPS")
+
+
 class TestScheduledBackup:
     async def test_is_verified_and_makes_room_for_the_next(self, server: Server, tmp_path: Path) -> None:
         backups, metrics = tmp_path / "backups", tmp_path / "metrics"
@@ -225,7 +289,7 @@ class TestScheduledBackup:
         assert done.returncode == 0, done.stderr
         assert "mail numbers: 1" in done.stdout
         [made] = [path for path in backups.iterdir() if path != kept]
-        assert {path.name for path in made.iterdir()} == {"auth.dump", "mail.dump"}
+        assert {path.name for path in made.iterdir()} == {"auth.dump", "mail.dump", "auth.bytes", "mail.bytes"}
         name, _, completed = (metrics / "mailroom.prom").read_text().partition(" ")
         assert name == "mail_backup_completed_timestamp_seconds"
         assert before - 1 <= int(completed) <= time.time()

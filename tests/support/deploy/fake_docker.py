@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A `docker` command over a file of containers, for the scripts of deploy/. DOCKER_CONFIG names the file.
 
-It is JSON: `containers` by id, each with `service`, `state` and `health`; `projects` with the lines that `docker ps`
-prints of each; `broken`: new containers do not get healthy; `kill_caller`: `up` kills its caller when the new
-containers are up; `answers` with an output and an exit status by a part of the arguments; `calls` with the arguments
-and the environment of each call.
+It is JSON: `containers` by id, each with `service`, `state` and `health`, and `code`, `restarts`, `image`, `line` (its
+last one) where they matter; `projects` with the lines that `docker ps` prints of each; `broken`: new containers do not
+get healthy; `kill_caller`: `up` kills its caller when the new containers are up; `answers` with an output and an exit
+status by a part of the arguments; `calls` with the arguments and the environment of each call.
 """
 
 import json
@@ -30,6 +30,26 @@ def listed(arguments: list[str]) -> list[str]:
     present = ["running", "restarting"] + ["exited"] * ("--all" in arguments)
     states = option(arguments, "--status") or present
     return [name for name, one in containers.items() if one["service"] == arguments[-1] and one["state"] in states]
+
+
+def shown(arguments: list[str]) -> list[str]:
+    """Return the lines that `docker compose ps` or `docker inspect` prints."""
+    match arguments:
+        case ["compose", "ps", "--all", "--quiet"]:
+            return list(containers)
+        case ["compose", "ps", "--services"]:
+            return sorted({one["service"] for one in containers.values() if one["state"] == "running"})
+        case ["compose", "ps", "--format", _]:
+            return [f"{one['service']} {one.get('image', 'postgres:18')}" for one in containers.values()]
+        case ["inspect", "--format", _, *names]:
+            return [f"/{name}|{state_of(containers[name])}" for name in names]
+        case _:
+            return listed(arguments)
+
+
+def state_of(container: dict[str, str]) -> str:
+    """Return state, health, exit status and number of restarts."""
+    return "|".join(container.get(part, "0") for part in ("state", "health", "code", "restarts"))
 
 
 def up(arguments: list[str]) -> int:
@@ -65,11 +85,8 @@ def main(arguments: list[str]) -> int:
         case ["ps", *_]:
             [label] = option(arguments, "--filter")
             sys.stdout.write("".join(f"{line}\n" for line in world["projects"].get(label.rpartition("=")[2], [])))
-        case ["compose", "ps", "--all", "--format", _]:
-            lines = (f"{name}|{one['state']}|{one['health']}|0\n" for name, one in containers.items())
-            sys.stdout.write("".join(lines))
-        case ["compose", "ps", *rest] if rest:
-            sys.stdout.write("".join(f"{name}\n" for name in listed(rest)))
+        case ["compose", "ps", _, *_] | ["inspect", *_]:
+            sys.stdout.write("".join(f"{line}\n" for line in shown(arguments)))
         case ["compose", "up", *rest] if "--scale" in rest:
             return up(rest)
         case ["compose", "up", *_]:
@@ -77,7 +94,7 @@ def main(arguments: list[str]) -> int:
         case ["rm", name]:
             del containers[name]
         case ["logs", *_, name]:
-            sys.stderr.write(f"last line of {name}\n")
+            sys.stderr.write(containers[name].get("line", f"last line of {name}") + "\n")
     return 0
 
 

@@ -31,6 +31,8 @@ class Operated:
         docker.chmod(0o755)
         made.write(containers=containers, projects={}, broken=False, kill_caller=False, made=0, answers={}, calls=[])
         made.run("first-install")
+        for service in ("auth", "gateway", "mail"):
+            (production / "certificates" / service).mkdir()
         secret = production / "secrets/google_client_secret"
         secret.chmod(0o644)
         secret.write_text("given")

@@ -111,9 +111,9 @@ class TestContainers:
         files = list((Path(system.variables["MAILROOM_PRODUCTION"]) / "secrets").iterdir())
         secrets = {file.name: file.read_text().strip() for file in files}
         assert [name for name, secret in sorted(secrets.items()) if secret == ""] == [
-            "secret_key_previous", "yandex_client_secret",
+            "redis_sign_ins_password", "secret_key_previous", "yandex_client_secret",
         ]  # fmt: skip
-        assert len(secrets) == 12
+        assert len(secrets) == 13
         shown = json.dumps(_inspect(system))
         assert [name for name, secret in secrets.items() if secret and secret in shown] == []
 

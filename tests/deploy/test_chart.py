@@ -462,6 +462,13 @@ class TestAutoscaling:
         assert by_cpu["type"] == "cpu"
         assert by_lateness["metadata"]["query"] == 'max(mailroom_oldest_due_seconds{lane="live"})'
         assert by_lateness["metadata"]["threshold"] == "30"
+        # KEDA's CRD takes strings alone; of CPU it takes a utilization, and of Prometheus none.
+        for trigger in (by_cpu, by_lateness):
+            assert {type(value) for value in trigger["metadata"].values()} == {str}
+        assert (by_cpu["metricType"], by_lateness["metricType"]) == ("Utilization", "Value")
+        assert scaled["spec"].keys() == {
+            "scaleTargetRef", "minReplicaCount", "maxReplicaCount", "advanced", "triggers",
+        }  # fmt: skip
 
 
 def test_alerts_name_runbooks_at_the_given_address() -> None:

@@ -228,7 +228,16 @@ class TestProduction:
             "postgres_mail_worker_password": {"worker", "mail-migrations"},
             "redis_password": {"redis", "auth", "mail", "worker"},
             "redis_gateway_password": {"redis", "gateway"},
+            "redis_sign_ins_password": {"auth"},
         }
+
+    def test_gives_auth_the_password_of_a_redis_for_sign_ins(self, tmp_path: Path) -> None:
+        named = {
+            name: service["environment"]["AUTH_SIGN_IN_REDIS_PASSWORD_FILE"]
+            for name, service in _production(tmp_path).items()
+            if "AUTH_SIGN_IN_REDIS_PASSWORD_FILE" in service["environment"]
+        }
+        assert named == {"auth": "/run/secrets/redis_sign_ins_password"}
 
     def test_gives_the_file_of_providers_to_those_that_use_it_and_its_secrets_to_auth_alone(
         self, tmp_path: Path

@@ -10,6 +10,19 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "deploy/observability"
+# Seen in answers of postgres_exporter 0.11.1 beside PostgreSQL 18.6 and of redis_exporter 1.45.0 beside Valkey 9.1.2;
+# pg_wal_size_bytes is of newer versions (collector/pg_wal.go).
+SERVED = {
+    "pg_settings_max_connections",
+    "pg_stat_activity_count",
+    "pg_stat_activity_max_tx_duration",
+    "pg_stat_archiver_failed_count",
+    "pg_up",
+    "pg_wal_size_bytes",
+    "redis_memory_max_bytes",
+    "redis_memory_used_bytes",
+    "redis_up",
+}
 
 
 def alerts() -> set[str]:
@@ -49,6 +62,11 @@ def test_prometheus_accepts_its_configuration() -> None:
 
 
 class TestExporters:
+    def test_serve_the_metrics_of_the_alerts(self) -> None:
+        rules = (OBSERVABILITY / "rules.yml").read_text()
+        used = set(re.findall(r"\b((?:pg|redis)_\w+)", rules))
+        assert used == SERVED
+
     def test_are_scraped_by_their_names_in_compose(self) -> None:
         services = yaml.safe_load((OBSERVABILITY / "compose.yml").read_text())["services"]
         jobs = yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text())["scrape_configs"]

@@ -151,7 +151,12 @@ class TestRecovery:
         (full / "file").touch()
         assert "full is not empty" in site.recovery("restore", str(full)).stderr
         new = site.directory / "new"
-        for moment, reason in (("2020-01-01 00:00:00+00", "no base backup"), ("yesterday evening-ish", "is no time")):
+        refusals = (
+            ("2020-01-01 00:00:00+00", "no base backup"),
+            ("yesterday evening-ish", "is no time"),
+            ("2099-01-01 00:00:00+00", "before 2099-01-01 00:00:00+00: let the server archive the rest"),
+        )
+        for moment, reason in refusals:
             refused = site.recovery("restore", str(new), moment)
             assert reason in refused.stderr
             assert (refused.returncode, new.exists()) == (1, False)

@@ -9,7 +9,7 @@ import email
 import email.policy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
@@ -22,7 +22,7 @@ from tests.soak.terms import GmailTerms
 type Labels = dict[str, frozenset[str]]
 
 _STORED = """
-    SELECT b.email, m.external_id, m.label_ids, m.subject, c.text, c.html
+    SELECT b.email, m.external_id, m.thread_id, m.label_ids, m.subject, c.text, c.html
     FROM mailboxes b JOIN messages m USING (mailbox_id) LEFT JOIN message_contents c USING (mailbox_id, message_id)
 """
 
@@ -55,6 +55,7 @@ class Verdict:
     labels: list[str] = field(default_factory=list)
     contents: list[str] = field(default_factory=list)
     label_names: list[str] = field(default_factory=list)
+    threads: list[str] = field(default_factory=list)
 
     @property
     def differences(self) -> dict[str, list[str]]:
@@ -66,6 +67,7 @@ class Verdict:
             "labels": self.labels,
             "contents": self.contents,
             "label names": self.label_names,
+            "threads": self.threads,
         }
         return {kind: cases for kind, cases in kinds.items() if cases}
 
@@ -84,6 +86,10 @@ class ProviderAccount:
         """Return the ids of the messages in a mailbox with their labels."""
         lines = self._lines(f"/users/{address}/messages?sha256=0")
         return {fact["id"]: frozenset(fact["labelIds"]) for fact in lines}
+
+    def threads(self, address: str) -> dict[str, str]:
+        """Return the ids of the messages in a mailbox with their threads."""
+        return {fact["id"]: fact["threadId"] for fact in self._lines(f"/users/{address}/messages?sha256=0")}
 
     def log(self, since: int = 0) -> list[dict[str, Any]]:
         """Return the events after a sequence number."""
@@ -124,10 +130,12 @@ def check(
     dsn: str,
     terms: Mapping[str, GmailTerms],
     label_names: Mapping[str, Mapping[str, str]],
+    linked_threads: Mapping[str, Sequence[tuple[str, str]]],
 ) -> Verdict:
     """Compare every stored message with the expected one, contents included.
 
-    `terms` are those of each mailbox, by address; `label_names` its users' labels at the provider.
+    `terms` are those of each mailbox, by address; `label_names` its users' labels at the provider, and
+    `linked_threads` pairs of the provider's threads that messages refer to together.
     """
     rows = asyncio.run(_rows(dsn, _STORED))
     names = _stored_label_names(dsn)
@@ -141,9 +149,10 @@ def check(
     for address, labels in expected.items():
         of = terms[address]
         wanted: dict[str, _Expected] = {}
+        threads = of.threads(provider.threads(address), linked_threads[address])
         for id_ in labels:
             raw = provider.raw(address, id_)
-            wanted[of.id_of(id_, raw)] = _Expected(of.labels_of(labels[id_], label_names[address]), raw)
+            wanted[of.id_of(id_, raw)] = _Expected(of.labels_of(labels[id_], label_names[address]), raw, threads[id_])
         if len(wanted) != len(labels):
             raise AssertionError(f"messages of {address} cannot be told apart")
         found = {
@@ -151,6 +160,12 @@ def check(
             for id_, row in stored[address].items()
         }
         _compare(address, wanted, found, verdict)
+        differing = differing_threads(
+            {id_: each.thread for id_, each in wanted.items()},
+            {id_: each.row["thread_id"] for id_, each in found.items()},
+            by_id=of.has_threads,
+        )
+        verdict.threads += [f"{address}/{each}" for each in differing]
     return verdict
 
 
@@ -201,6 +216,7 @@ class _Expected:
 
     labels: frozenset[str]
     raw: bytes
+    thread: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +237,24 @@ def _compare(address: str, expected: Mapping[str, _Expected], stored: Mapping[st
             verdict.labels.append(f"{address}/{id_}: {sorted(found)}, expected {sorted(wanted.labels)}")
         if _digest(row["subject"], row["text"], row["html"]) != _digest(*_read(wanted.raw, row["text"])):
             verdict.contents.append(f"{address}/{id_}: {row['subject']}")
+
+
+def differing_threads(expected: Mapping[str, str], stored: Mapping[str, str], *, by_id: bool) -> list[str]:
+    """Compare the threads of messages: which are in one, and `by_id` also the provider's ids. Others do not count."""
+    both = expected.keys() & stored.keys()
+    wanted, found = (_members({id_: threads[id_] for id_ in both}) for threads in (expected, stored))
+    return [
+        f"{id_}: {stored[id_]}, apart from it or only there {sorted(wanted[expected[id_]] ^ found[stored[id_]])[:5]}"
+        for id_ in sorted(both)
+        if wanted[expected[id_]] != found[stored[id_]] or (by_id and expected[id_] != stored[id_])
+    ]
+
+
+def _members(threads: Mapping[str, str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for id_, thread in threads.items():
+        found.setdefault(thread, set()).add(id_)
+    return found
 
 
 def _read(data: bytes, stored_text: str | None) -> tuple[str | None, str | None, str | None]:

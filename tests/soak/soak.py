@@ -56,7 +56,7 @@ class SoakReport:
     faults: Counter[str]
     kills: Counter[str]
     verdict: Verdict
-    # Messages whose ids in the copy changed.
+    # Messages whose ids in the copy changed, or that have left a thread other than by its merge.
     changed_ids: list[str]
     # The most connections of each mailbox over IMAP.
     connections: dict[str, int]
@@ -77,7 +77,7 @@ class SoakReport:
             **self.verdict.differences,
             "faults that never fired": sorted(self.plan.fault_kinds - self.faults.keys()),
             "kills that never happened": sorted(STRIKES - self.kills.keys()),
-            "messages whose ids changed": self.changed_ids,
+            "messages whose ids changed, or threads whose ids lead elsewhere": self.changed_ids,
             "too many connections": {
                 address: most for address, most in self.connections.items() if most > IMAP_CONNECTIONS
             },
@@ -104,7 +104,7 @@ class SoakReport:
             "compared_messages": self.verdict.messages,
             **{
                 kind: len(getattr(self.verdict, kind))
-                for kind in ("lost", "extra", "duplicated", "labels", "contents", "label_names")
+                for kind in ("lost", "extra", "duplicated", "labels", "contents", "label_names", "threads")
             },
             "changed_ids": len(self.changed_ids),
             "most_connections": max(self.connections.values(), default=0),
@@ -201,7 +201,14 @@ class _Soak:
             self._trust(expected, account)
             storm.message_ids.look()
             names = storm.traffic.label_names
-            verdict = checker.check(expected, account, dsn=self._dsn(), terms=terms, label_names=names)
+            verdict = checker.check(
+                expected,
+                account,
+                dsn=self._dsn(),
+                terms=terms,
+                label_names=names,
+                linked_threads=storm.traffic.linked_threads,
+            )
             verdict.label_names += checker.differing_label_names(names, dsn=self._dsn(), terms=terms)
             quota = account.get("/calls")["quota"]
             meters = quota["users"].values()

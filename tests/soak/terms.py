@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from services.sandbox.imap.profiles import Profile
 
@@ -13,7 +13,9 @@ _FOLDER = "folder:"
 
 
 class GmailTerms:
-    """Ids of messages and labels are those of the provider."""
+    """Ids of messages, threads and labels are those of the provider."""
+
+    has_threads = True
 
     def id_of(self, message_id: str, raw: bytes) -> str:  # noqa: ARG002 - other providers' ids come from the bytes
         """Return the id that a message has in the copy."""
@@ -31,9 +33,15 @@ class GmailTerms:
         """Return labels by the key that they have in the copy."""
         return names
 
+    def threads(self, threads: Mapping[str, str], linked: Sequence[tuple[str, str]]) -> Mapping[str, str]:  # noqa: ARG002
+        """Return the threads of messages with these threads at the sandbox, of which some pairs are linked."""
+        return threads
+
 
 class ImapTerms(GmailTerms):
-    """Ids are the server's or digests; labels are folders by name, and flags."""
+    """Ids are the server's or digests; labels are folders by name, and flags; threads are made from references."""
+
+    has_threads = False
 
     def __init__(self, profile: Profile) -> None:
         self._folder_names = profile.folder_names
@@ -60,3 +68,11 @@ class ImapTerms(GmailTerms):
     def label_names(self, names: Mapping[str, str]) -> Mapping[str, str]:
         """Return the names by themselves: the copy's ids of folders are its own."""
         return {name: name for name in names.values()}
+
+    def threads(self, threads: Mapping[str, str], linked: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+        """Return names of threads, one for those that are linked."""
+        names = {thread: thread for pair in linked for thread in pair} | {each: each for each in threads.values()}
+        for one, other in linked:
+            merged, kept = names[one], names[other]
+            names = {thread: kept if name == merged else name for thread, name in names.items()}
+        return {id_: names[thread] for id_, thread in threads.items()}

@@ -36,6 +36,10 @@ class _Known:
     drafts: list[str] = field(default_factory=list)
     # Names by id.
     labels: dict[str, str] = field(default_factory=dict)
+    # Message ids of delivered messages, each with the thread that it got.
+    threads: dict[str, str] = field(default_factory=dict)
+    # Pairs of threads with a message that refers to both.
+    linked: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Traffic:
@@ -67,6 +71,7 @@ class Traffic:
         self._choices: list[tuple[Callable[[_Known], None], int]] = [
             (self._deliver, 30),
             (self._deliver_many, 15),
+            (self._deliver_link, 4),
             (self._relabel, 30),
             (self._delete, 10),
             (self._save_draft, 15),
@@ -84,6 +89,11 @@ class Traffic:
         """The users' labels at the provider: names by id, by address."""
         return {known.email: known.labels for known in self._mailboxes}
 
+    @property
+    def linked_threads(self) -> dict[str, list[tuple[str, str]]]:
+        """Pairs of threads at the provider that messages refer to together, by address."""
+        return {known.email: known.linked for known in self._mailboxes}
+
     def run(self, stop: threading.Event) -> None:
         """Change mailboxes until `stop` is set. Raises httpx.HTTPError when the sandbox refuses."""
         with self._http:
@@ -98,8 +108,22 @@ class Traffic:
         subject = " ".join(self._random.choices(_WORDS, k=4))
         text = "\n".join(" ".join(self._random.choices(_WORDS, k=8)) for _ in range(self._random.randint(1, 20)))
         mail = {"from": "Bob <bob@example.net>", "subject": subject, "text": text}
-        known.ids += self._ids(self._post(known, "messages", mail))
+        message_id = f"{self._random.randrange(10**12)}@soak.example"
+        [message] = self._post(known, "messages", mail | {"headers": [["Message-ID", f"<{message_id}>"]]})["messages"]
+        known.ids.append(message["id"])
+        known.threads[message_id] = message["threadId"]
         self.done["delivered"] += 1
+
+    def _deliver_link(self, known: _Known) -> None:
+        """Deliver a message that refers to two others, which it joins in one thread. It is never deleted."""
+        if len(known.threads) > 1:
+            chosen = self._random.sample(sorted(known.threads), 2)
+            references = " ".join(f"<{each}>" for each in chosen)
+            mail = {"subject": "link", "text": "Both of them", "headers": [["References", references]]}
+            [message] = self._post(known, "messages", mail)["messages"]
+            threads = [known.threads[each] for each in chosen]
+            known.linked += [(thread, message["threadId"]) for thread in threads]
+            self.done["threads linked"] += 1
 
     def _deliver_many(self, known: _Known) -> None:
         ids = self._ids(self._post(known, "messages", {"count": self._random.randint(1, 12)}))

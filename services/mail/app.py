@@ -53,7 +53,7 @@ from services.mail.reading.user_connections import UserConnections
 from services.mail.rpc import CALLERS, UNPROVEN, registrations
 from services.mail.settings import MailSettings
 from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable, reason_if_lost
-from services.mail.store.control import public_id_key
+from services.mail.store.control import lost_ids, public_id_key
 from services.mail.syncs import Syncs
 
 # Between two attempts to read from the database at the start.
@@ -75,7 +75,11 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         CertificateExpiry(telemetry.registry, settings.identity)
         calls = CallObserver(telemetry)
         pool = await create_pool(
-            settings.database, application_name="mail", size=settings.mail_postgres_pool, tracer=telemetry.tracer
+            settings.database,
+            application_name="mail",
+            size=settings.mail_postgres_pool,
+            tracer=telemetry.tracer,
+            on_connect=lost_ids.skip,
         )
         stack.push_async_callback(pool.close)
         pools.asyncpg(pool)

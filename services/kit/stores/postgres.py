@@ -1,7 +1,7 @@
 """The connection pool of a process."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, override
 
 import asyncpg
@@ -182,13 +182,15 @@ async def create_pool(
     idle_in_transaction: float = IDLE_IN_TRANSACTION_TIMEOUT,
     transaction: float = 0,
     tracer: Tracer | None = None,
+    on_connect: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[None]] | None = None,
 ) -> BoundedPool:
     """Return an asyncpg pool, which connects on first use, for services that send SQL without a layer between.
 
     Sessions run in UTC; a statement may take 30 s, and a wait for a lock 10 s. The server also closes a connection that
     is idle within a transaction for `idle_in_transaction` seconds, or whose transaction takes `transaction` seconds (0:
     unlimited); only the latter ends a client that went silent in the middle of a statement. asyncpg replaces closed
-    connections. With a `tracer` statements become spans of the current trace.
+    connections. With a `tracer` statements become spans of the current trace. `on_connect` is called with each new
+    connection before its first use.
     """
     query_spans = None if tracer is None else QuerySpans(tracer)
 
@@ -204,6 +206,8 @@ async def create_pool(
         connection.add_query_logger(note_silence)
         if query_spans is not None:
             connection.add_query_logger(query_spans.of_asyncpg)
+        if on_connect is not None:
+            await on_connect(connection)
 
     # asyncpg would reset the session (advisory locks, LISTEN) at each release: a round trip with four statements. Code
     # on pooled connections leaves no session state.

@@ -170,6 +170,14 @@ sync_states = Table(
     postgresql_with=_vacuum(0.02),
 )
 
+# The database that gave out the last ids; its only row. The function skip_lost_ids() of the migrations compares it.
+id_origin = Table(
+    "id_origin",
+    metadata,
+    Column("is_only", Boolean, primary_key=True, server_default=text("true")),
+    Column("database_id", Text, nullable=False),
+)
+
 # The only queue: which mailboxes are due, and which worker has the lease. Narrow, and separate from all data. Idle
 # mailboxes are checked by groups (idle_groups); only the release before this one looks at their due_at.
 mailbox_schedule = Table(

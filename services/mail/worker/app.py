@@ -29,6 +29,7 @@ from services.mail.providers.registry import open_adapters, provider_access
 from services.mail.retention import retention_tasks
 from services.mail.settings import WorkerSettings
 from services.mail.store.connection import Pool, is_reachable, reason_if_lost
+from services.mail.store.control import lost_ids
 from services.mail.sync.erase import Eraser
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
@@ -62,6 +63,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             idle_in_transaction=settings.worker_lease_seconds,
             transaction=_LEASES_PER_TRANSACTION * settings.worker_lease_seconds,
             tracer=telemetry.tracer,
+            on_connect=lost_ids.skip,
         )
         stack.push_async_callback(pool.close)
         pools.asyncpg(pool)

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from services.mail.providers.base import RejectedError, UnreadableMessageError
+from services.mail.providers.base import ProviderError, RejectedError, UnreadableMessageError
 from services.mail.providers.folder_history.model import KnownFolder
 from services.mail.providers.folder_history.pass_context import PassContext, own_id
 from services.mail.store.folder_history import folders, locations
@@ -44,18 +44,29 @@ async def known_folders(context: PassContext) -> dict[int, KnownFolder]:
 async def identify_places(context: PassContext, known: Mapping[int, KnownFolder], places: Places) -> list[int]:
     """Give ids to messages without one, by folder and generation; return the folders that the provider refuses.
 
-    They were known by their place only: nothing has to hear of them, unless they are known messages.
+    They were known by their place only: nothing has to hear of them, unless they are known messages. Those found before
+    an error of the provider are kept.
     """
     failing: list[int] = []
-    for (folder_id, generation), keys in places.items():
-        folder = known[folder_id]
-        try:
-            found = await context.folders.identify(folder.folder, keys)
-        except (RejectedError, UnreadableMessageError) as error:
-            log.warning("a folder fails", mailbox_id=context.mailbox_id, folder_id=folder_id, error=str(error))
-            failing.append(folder_id)
-            continue
-        ids = {key: found.get(key) or own_id(folder, key) for key in keys}
-        async with context.writing() as connection, context.recording(connection, ids.values(), adds=False):
-            await locations.set_ids(connection, context.mailbox_id, folder_id, generation, ids)
+    ids: dict[tuple[int, int, str], str] = {}
+    try:
+        for (folder_id, generation), keys in places.items():
+            folder = known[folder_id]
+            try:
+                found = await context.folders.identify(folder.folder, keys)
+            except (RejectedError, UnreadableMessageError) as error:
+                log.warning("a folder fails", mailbox_id=context.mailbox_id, folder_id=folder_id, error=str(error))
+                failing.append(folder_id)
+                continue
+            ids |= {(folder_id, generation, key): found.get(key) or own_id(folder, key) for key in keys}
+    except ProviderError:
+        await _set_ids(context, ids)
+        raise
+    await _set_ids(context, ids)
     return failing
+
+
+async def _set_ids(context: PassContext, ids: Mapping[tuple[int, int, str], str]) -> None:
+    if ids:
+        async with context.writing() as connection, context.recording(connection, set(ids.values()), adds=False):
+            await locations.set_ids(connection, context.mailbox_id, ids)

@@ -1,6 +1,7 @@
 """The look of a pass at its folders, page by page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 import structlog
@@ -95,16 +96,19 @@ async def _look(context: PassContext, known: KnownFolder) -> None:
         present = sorted({*page.present, *(item.key for item in page.items)})
         await _take_away(context, known, page.covers, present=present)
         await _put_missed(context, known, page, present)
-    await _put(context, known, page.items)
-    async with context.writing() as connection:
-        await folders.go_on(
-            connection,
-            context.mailbox_id,
-            known.folder_id,
-            token=page.token,
-            state=page.state,
-            pass_number=context.state.pass_number,
-        )
+    await _put(context, known, page.items, last=page)
+
+
+async def _go_on(context: PassContext, connection: Connection, known: KnownFolder, page: Page) -> None:
+    """Note that a page was read."""
+    await folders.go_on(
+        connection,
+        context.mailbox_id,
+        known.folder_id,
+        token=page.token,
+        state=page.state,
+        pass_number=context.state.pass_number,
+    )
 
 
 async def _restart(context: PassContext, known: KnownFolder) -> None:
@@ -166,31 +170,41 @@ async def _put_missed(context: PassContext, known: KnownFolder, page: Page, pres
         left = [key for key in left if key > missed[-1]]
 
 
-async def _put(context: PassContext, known: KnownFolder, items: Sequence[Item]) -> None:
-    """Store messages that are in a folder, in bounded transactions."""
+async def _put(context: PassContext, known: KnownFolder, items: Sequence[Item], *, last: Page | None = None) -> None:
+    """Store messages that are in a folder, in bounded transactions. The last one notes that a page was read, if any."""
     by_key = {item.key: item for item in items}
     listed = [by_key[key] for key in sorted(by_key)]
-    for begin in range(0, len(listed), context.limits.rows):
-        await _put_some(context, known, listed[begin : begin + context.limits.rows])
+    rows = context.limits.rows
+    for begin in range(0, max(1, len(listed)), rows):
+        is_last = begin + rows >= len(listed)
+        await _put_some(context, known, listed[begin : begin + rows], last=last if is_last else None)
 
 
-async def _put_some(context: PassContext, known: KnownFolder, items: Sequence[Item]) -> None:
-    async with context.reading() as connection:
-        stored = await locations.with_keys(
-            connection, context.mailbox_id, known.folder_id, known.generation, [item.key for item in items]
-        )
-    changed = [item for item in items if _differs(item, stored.get(item.key))]
-    if not changed:
-        return
+async def _put_some(context: PassContext, known: KnownFolder, items: Sequence[Item], *, last: Page | None) -> None:
+    changed, stored = await _changed(context, known, items)
     ids = {item.key: item.external_id for item in changed if item.external_id is not None}
-    if not context.state.is_baseline:
+    if changed and not context.state.is_baseline:
         new = [item for item in changed if item.key not in stored and item.external_id is None]
         moved = await _put_moved(context, known, new)
         changed = [item for item in changed if item.key not in moved]
         unknown = [item for item in new if item.key not in moved]
         await identify_twins(context, ((item.size, item.arrived_at) for item in unknown))
         ids |= await _identify(context, known, [item.key for item in unknown])
-    await _store(context, known, changed, stored=stored, ids=ids)
+    if changed or last is not None:
+        await _store(context, known, changed, stored=stored, ids=ids, last=last)
+
+
+async def _changed(
+    context: PassContext, known: KnownFolder, items: Sequence[Item]
+) -> tuple[list[Item], Mapping[str, Location]]:
+    """Return the messages that differ from what is stored, and what is stored."""
+    if not items:
+        return [], {}
+    async with context.reading() as connection:
+        stored = await locations.with_keys(
+            connection, context.mailbox_id, known.folder_id, known.generation, [item.key for item in items]
+        )
+    return [item for item in items if _differs(item, stored.get(item.key))], stored
 
 
 def _differs(item: Item, stored: Location | None) -> bool:
@@ -216,6 +230,13 @@ async def _identify(context: PassContext, known: KnownFolder, keys: Sequence[str
     return {key: found.get(key) or own_id(known, key) for key in keys}
 
 
+def _recording(
+    context: PassContext, connection: Connection, external_ids: Collection[str]
+) -> AbstractAsyncContextManager[None]:
+    """Append records, but in the first pass: no message was listed before its end."""
+    return nullcontext() if context.state.is_baseline else context.recording(connection, external_ids)
+
+
 async def _store(
     context: PassContext,
     known: KnownFolder,
@@ -223,12 +244,14 @@ async def _store(
     *,
     stored: Mapping[str, Location],
     ids: Mapping[str, str],
+    last: Page | None,
 ) -> None:
     before = [stored[item.key] for item in items if item.key in stored]
     appeared = len(items) - sum(each.gone_in is None for each in before)
     async with context.writing() as connection:
-        async with context.recording(
-            connection, ids_of(before) | set(ids.values()), adds=not context.state.is_baseline
-        ):
-            await locations.put(connection, context.mailbox_id, known.folder_id, known.generation, items, ids)
-        await folders.count(connection, context.mailbox_id, known.folder_id, appeared)
+        if items:
+            async with _recording(context, connection, ids_of(before) | set(ids.values())):
+                await locations.put(connection, context.mailbox_id, known.folder_id, known.generation, items, ids)
+            await folders.count(connection, context.mailbox_id, known.folder_id, appeared)
+        if last is not None:
+            await _go_on(context, connection, known, last)

@@ -14,8 +14,8 @@ XOAUTH2: Final = "XOAUTH2"
 COSTS: Final = CallCosts()
 # Calls of a mailbox in a minute. More than one connection makes: it is there to be closed when a server asks for that.
 _CALLS: Final = 6_000
-# Messages that are requested at once.
-_BATCH: Final = 10
+# Messages that are requested at once. They are of several folders: the more of them, the fewer selections of each.
+_BATCH: Final = 50
 LOGINS: Final = "logins"
 REFUSALS: Final = "refused logins"
 # Logins of a mailbox in a window, of which downloads leave some to workers, and refused ones in a long one. Source:

@@ -243,20 +243,19 @@ async def unidentified(
     return found
 
 
-async def set_ids(
-    connection: Connection, mailbox_id: int, folder_id: int, generation: int, ids: Mapping[str, str]
-) -> None:
-    """Give ids to messages of a folder that have none, by key."""
+async def set_ids(connection: Connection, mailbox_id: int, ids: Mapping[tuple[int, int, str], str]) -> None:
+    """Give ids to messages that have none, by folder, generation and key."""
     await connection.execute(
         """
         UPDATE mail_locations l SET external_id = g.external_id
-        FROM unnest($4::text[], $5::text[]) AS g(key, external_id)
-        WHERE l.mailbox_id = $1 AND l.folder_id = $2 AND l.generation = $3 AND l.key = g.key AND l.external_id IS NULL
+        FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[]) AS g(folder_id, generation, key, external_id)
+        WHERE l.mailbox_id = $1 AND (l.folder_id, l.generation, l.key) = (g.folder_id, g.generation, g.key)
+            AND l.external_id IS NULL
         """,
         mailbox_id,
-        folder_id,
-        generation,
-        list(ids),
+        [folder_id for folder_id, _, _ in ids],
+        [generation for _, generation, _ in ids],
+        [key for _, _, key in ids],
         list(ids.values()),
     )
 

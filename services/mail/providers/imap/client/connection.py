@@ -49,6 +49,7 @@ class SelectedFolder:
     """
 
     name: bytes
+    validity: int | None = None
     exists: int = 0
     news: int = 0
     vanished: list[bytes] = field(default_factory=list)

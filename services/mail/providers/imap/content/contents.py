@@ -90,9 +90,13 @@ def _batches(sizes: Mapping[str, int], whole_up_to: int) -> list[list[str]]:
 
 
 async def _select(connection: Connection, folder: Folder, state: str) -> None:
-    """Select a folder in the numbering of a state."""
-    status = (await examine(connection, folder.path.encode("latin-1"))).status
-    if (status.uid_validity or 0) != FolderState.of(state).validity:
+    """Select a folder in the numbering of a state, which cannot change while it is selected."""
+    name, selected = folder.path.encode("latin-1"), connection.selected
+    if selected is not None and selected.name == name:
+        validity = selected.validity
+    else:
+        validity = (await examine(connection, name)).status.uid_validity
+    if (validity or 0) != FolderState.of(state).validity:
         raise ProviderUnavailableError("the folder is numbered anew, and has to be looked at first")
 
 

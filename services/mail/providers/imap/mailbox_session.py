@@ -30,7 +30,7 @@ from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels, labe
 from services.mail.providers.imap.passes import has_news, run_steps
 from services.mail.providers.imap.session import ImapSession
 from services.mail.store.connection import Pool
-from services.mail.store.folder_history import arrivals, folders, locations, passes
+from services.mail.store.folder_history import arrivals, folders, locations, passes, settling
 
 # Records of a page of changes, and messages whose labels are compared for a page of a listing by label.
 _RECORDS: Final = 500
@@ -145,9 +145,17 @@ class ImapMailboxSession:
             # A turn looks over the connection that is there; this worker would have to sign in.
             news = True
         elif not news:
-            news = await has_news(self._folders, await self._known(), passed=state.ended_ago)
+            known = await self._known()
+            news = await self._waits_for_pass(known) or await has_news(self._folders, known, passed=state.ended_ago)
         latest = max(state.revision, cursor) + news
         return HistoryPage(changes=delta_of((), FolderLabels()), last_record=None, latest=latest, next_page_token=None)
+
+    async def _waits_for_pass(self, known: Sequence[KnownFolder]) -> bool:
+        """Return whether the next pass deletes messages. A folder that fails would delay them."""
+        if any(each.failing_for is not None for each in known):
+            return False
+        async with self._pool.acquire() as connection:
+            return await settling.is_due(connection, self._mailbox_id)
 
     async def list_labels(self) -> list[Label] | None:
         """Return the folders of the last pass as labels, and the flags that people see."""

@@ -53,6 +53,17 @@ class TestIdling:
             await eventually(is_read)
 
 
+class TestDeletion:
+    async def test_shows_though_nothing_else_changes(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "modern", poll_seconds=0.3) as stage:
+            deleted = await stage.imap.deliver(subject="deleted")
+            await stage.imap.deliver(subject="kept")
+            await stage.sync(count=None)
+            await until_held(stage)
+            await stage.imap.control("DELETE", f"users/{EMAIL}/messages/{deleted}")
+            await until_subjects(stage, "kept")
+
+
 class TestFolderThatFailed:
     async def test_is_looked_at_again_before_long(self, servers: Servers) -> None:
         async with open_imap_stage(servers, "yandex", poll_seconds=0.3) as stage:

@@ -6,6 +6,7 @@ import pytest
 
 from deploy.local.ports import Ports
 from services.sandbox.settings import Settings
+from tests.mail.conftest import mail_database, mail_databases, servers  # noqa: F401 - fixtures
 from tests.support.e2e.people import Provider
 from tests.support.peers.skips import fail_if_skipped
 from tests.support.sandbox.on_socket import sandbox_on_socket

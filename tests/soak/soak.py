@@ -317,7 +317,7 @@ class _Soak:
 
     def _await_current(self, people: Sequence[Person]) -> list[str]:
         """Sync everything once more, when all folders are known. Returns a description of each sync that failed."""
-        end = time.monotonic() + self._plan.patience
+        end = time.monotonic() + 2 * self._plan.patience
         while (unsettled := checker.unsettled_folders(dsn=self._dsn())) and time.monotonic() < end:
             time.sleep(1)
         if unsettled:

@@ -1,4 +1,4 @@
-"""Auth as mail sees it, for the one account of the sandbox's IMAP servers."""
+"""Auth as mail sees it, for one account."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -12,22 +12,12 @@ from tests.support.sandbox.imap_servers import Servers as ImapServers
 
 
 @dataclass
-class ImapAccounts:
-    """Gives out the token of the servers. A refused one is replaced only if userinfo refuses it, too, as auth does."""
+class OneAccount:
+    """The one account, and all that mail asks of auth but its tokens."""
 
-    at_provider: ImapServers
-    account: Account = field(
-        default_factory=lambda: Account(
-            account_id=uuid4(), user_id=uuid4(), provider="yandex", email=EMAIL, status=MailboxStatus.ACTIVE
-        )
-    )
-    # The reports of denied access that mail has made (empty: granted), and how often it reported a refused token.
+    account: Account
+    # The reports of denied access that mail has made (empty: granted).
     denials: list[str] = field(default_factory=list)
-    refusals: int = 0
-
-    def __post_init__(self) -> None:
-        """Begin with the token of the servers."""
-        self.token = self.at_provider.token
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """As AuthClient."""
@@ -64,6 +54,28 @@ class ImapAccounts:
 
     async def delete_user(self, user_id: UUID, *, application_id: UUID | None = None) -> None:
         """As AuthClient."""
+
+
+def account_of(email: str) -> Account:
+    """Return a new account."""
+    return Account(account_id=uuid4(), user_id=uuid4(), provider="yandex", email=email, status=MailboxStatus.ACTIVE)
+
+
+@dataclass
+class ImapAccounts(OneAccount):
+    """The account of the sandbox's IMAP servers, with their token.
+
+    A refused one is replaced only if userinfo refuses it, too, as auth does.
+    """
+
+    account: Account = field(default_factory=lambda: account_of(EMAIL))
+    # How often mail reported a refused token.
+    refusals: int = 0
+    at_provider: ImapServers = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Begin with the token of the servers."""
+        self.token = self.at_provider.token
 
     async def access_token(
         self,

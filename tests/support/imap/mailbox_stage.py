@@ -199,7 +199,7 @@ async def open_imap_stage(
                 )
                 yield {"yandex": adapter}
 
-        accounts = ImapAccounts(at_provider)
+        accounts = ImapAccounts(at_provider=at_provider)
         mailboxes = Mailboxes(servers.mail_pool, accounts)
         stage = ImapStage(
             servers=servers,

@@ -5,10 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.mail.providers.base import ProviderUnavailableError
 from services.mail.providers.folder_history.identities import identify_places, identify_twins, known_folders
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.folder_history.pass_context import PassContext
-from services.mail.store.folder_history import arrivals
+from services.mail.store.folder_history import arrivals, folders
 from services.mail.store.folder_history.arrivals import Place, place_of
 
 
@@ -25,7 +26,8 @@ async def list_page(
 ) -> ListingPage:
     """Return the next page of messages as of the last look at their folders, without those in folders of these roles.
 
-    Messages without an id in a folder that fails are left out. A verification finds them when it works again.
+    Messages without an id in a folder that fails are left out when it has failed for long: a verification finds them
+    when it works again. Raises ProviderUnavailableError before.
     """
     known = await known_folders(context)
     hidden = [each.folder_id for each in known.values() if each.folder.role in without_roles]
@@ -53,9 +55,17 @@ def _place_in(token: str) -> Place:
 
 
 async def _identify(context: PassContext, known: Mapping[int, KnownFolder], unknown: Sequence[Location]) -> list[int]:
-    """Give ids to messages and to their copies; return the folders that the provider refuses."""
+    """Give ids to messages and to their copies; return the folders that the provider has refused for long."""
     places: dict[tuple[int, int], list[str]] = {}
     for each in unknown:
         places.setdefault((each.folder_id, each.generation), []).append(each.key)
     await identify_twins(context, ((each.size, each.arrived_at) for each in unknown), but=places)
-    return await identify_places(context, known, places)
+    failing = await identify_places(context, known, places)
+    if lately := [each for each in failing if (known[each].failing_for or 0.0) < context.limits.listing]:
+        async with context.writing() as connection:
+            for folder_id in lately:
+                await folders.fail(
+                    connection, context.mailbox_id, folder_id, pass_number=context.state.pass_number, skips=True
+                )
+        raise ProviderUnavailableError("a folder fails whose messages are to be listed")
+    return failing

@@ -25,13 +25,15 @@ class HistoryLimits:
     """Rows of a transaction, and times in seconds.
 
     A folder that no listing has is asked for by name after `missing`. A folder that fails delays deletions by
-    `failing`. A folder that is numbered anew again counts as failing for `restarts`, and for `restarts_message` per
-    message, since each is listed and identified again; `restarts_longest` at most.
+    `failing`, and the listing of its messages by `listing`. A folder that is numbered anew again counts as failing for
+    `restarts`, and for `restarts_message` per message, since each is listed and identified again; `restarts_longest` at
+    most.
     """
 
     rows: int = 1_000
     missing: float = 120.0
     failing: float = _DAY
+    listing: float = 300.0
     restarts: float = 60.0
     restarts_message: float = 0.1
     restarts_longest: float = _DAY / 4

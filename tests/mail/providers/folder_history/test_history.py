@@ -71,6 +71,24 @@ class TestFirstPass:
             await observed.history.step()
 
 
+class TestListing:
+    async def test_waits_for_a_folder_that_fails_as_long_as_it_may_recover(self, observed: ObservedHistory) -> None:
+        observed.provider.add("Inbox", "a")
+        observed.provider.create("Work")
+        observed.provider.add("Work", "b")
+        await observed.look()
+        observed.provider.failing.add("Work")
+        for _ in range(2):
+            with pytest.raises(ProviderUnavailableError):
+                await observed.list_all()
+        await age(observed, "failing_since", "10 minutes")
+        page = await observed.history.list_page(token=None, limit=5)
+        assert page.external_ids == ["a"]
+        observed.provider.failing.clear()
+        page = await observed.history.list_page(token=None, limit=5)
+        assert set(page.external_ids) == {"a", "b"}
+
+
 class TestLook:
     async def test_adds_new_messages(self, begun: ObservedHistory) -> None:
         begun.provider.add("Inbox", "new", {"flagged"})

@@ -132,6 +132,23 @@ class TestDoctor:
         # What cannot be asked is told once, and not as old transactions.
         assert not any("snapshots" in line for line in lines)
 
+    def test_without_an_engine_says_that_alone(self, operated: Operated) -> None:
+        operated.write(answers={**WELL, "version --format": ("", 1)})
+        done = operated.run("doctor")
+        assert (done.returncode, len(done.stdout.splitlines())) == (1, 2)
+        assert "FAIL  versions: the engine does not answer; start it" in done.stdout
+
+    def test_names_settings_that_nothing_reads_and_reads_the_others_as_compose_does(
+        self, operated: Operated, tmp_path: Path
+    ) -> None:
+        (operated.production / "compose.override.yml").write_text("# ${SANDBOX_PORT}\n")
+        operated.settings(
+            'PUBLIC_URL="https://mail.example.com"', f"MAILROOM_BACKUPS='{tmp_path}'  # nightly", "WORKERS=2",
+            "MAILROOM_VERSION=local\r", "SANDBOX_PORT=8100", "OTEL_TRACES_SAMPLER=always_on", "GATEWAY_PUBISH=8001",
+        )  # fmt: skip
+        told = "settings: nothing reads GATEWAY_PUBISH; compare the names with .env.example and docs/operate.md"
+        assert _findings(operated) == (0, [f"warn  {told}"])
+
     def test_names_what_an_interrupted_upgrade_left(self, operated: Operated) -> None:
         operated.settings("MAILROOM_VERSION=0.2.0")
         containers = _well()

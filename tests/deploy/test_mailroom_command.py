@@ -63,6 +63,13 @@ class TestEnvironment:
         assert seen["COMPOSE_FILE"] == f"{DEPLOY / 'compose.production.yml'}:{override}"
         assert seen["COMPOSE_PROJECT_NAME"] == "second"
 
+    def test_reads_values_as_compose_does(self, operated: Operated) -> None:
+        operated.settings('MAILROOM_PROJECT="second"  # of two', "POSTGRES_MAX_CONNECTIONS='300' # of 400\r")
+        assert operated.run("up").returncode == 0
+        [call] = _composed(operated)
+        assert call["environment"]["COMPOSE_PROJECT_NAME"] == "second"
+        assert int(call["environment"]["MAILROOM_CONNECTIONS"]) < 300
+
     def test_is_the_same_through_links(self, operated: Operated, tmp_path: Path) -> None:
         (tmp_path / "linked").symlink_to(operated.production)
         operated.run("ps", MAILROOM_PRODUCTION=str(tmp_path / "linked"))

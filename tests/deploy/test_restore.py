@@ -274,6 +274,8 @@ class TestBackup:
 
     async def test_without_a_directory_says_how_to_name_one(self, server: Server) -> None:
         assert server.run("backup").stderr.startswith("backup: name a directory, or set MAILROOM_BACKUPS")
+        # Where a timer starts it is not where a shell does.
+        assert "no absolute path: backups" in server.run("backup", MAILROOM_BACKUPS="backups").stderr
 
 
 class TestScheduledBackup:

@@ -8,9 +8,10 @@ import structlog
 from services.kit.errors import AppError, Kind
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Account, Reach
-from services.mail.store.connection import Pool
+from services.mail.store import changes
+from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import erasures as store
-from services.mail.store.control import mailboxes
+from services.mail.store.control import feed_heads, mailboxes
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ class Disconnections:
             return erased
         mailbox = await self._mailboxes.find(user_id, account_id=account_id)
         async with self._pool.acquire() as connection, connection.transaction():
-            await store.hide(connection, user_id, mailbox.mailbox_id)
+            await _hide(connection, user_id, mailbox.mailbox_id)
         return bool(await self._erased(user_id, account_id))
 
     async def delete_user(self, user_id: UUID) -> bool:
@@ -53,7 +54,7 @@ class Disconnections:
             await store.lock_user(connection, user_id)
             await store.request_user(connection, user_id)
             for mailbox in await mailboxes.of_user(connection, user_id):
-                await store.hide(connection, user_id, mailbox.mailbox_id)
+                await _hide(connection, user_id, mailbox.mailbox_id)
         async with self._pool.acquire() as connection:
             due = await store.user_is_due(connection, user_id)
         if due:
@@ -93,3 +94,10 @@ class Disconnections:
     async def _erased(self, user_id: UUID, account_id: UUID) -> bool | None:
         async with self._pool.acquire() as connection:
             return await store.is_erased(connection, user_id, account_id)
+
+
+async def _hide(connection: Connection, user_id: UUID, mailbox_id: int) -> None:
+    """Hide a mailbox; its disconnection is the last event that webhooks tell of it."""
+    if await store.hide(connection, user_id, mailbox_id):
+        latest = await changes.position(connection, mailbox_id)
+        await feed_heads.end(connection, mailbox_id, seq=latest.seq + 1, incarnation=latest.incarnation)

@@ -6,6 +6,7 @@ from uuid import UUID
 import structlog
 
 from services.kit.errors import AppError, Kind
+from services.mail import events
 from services.mail.model import Account, MailboxOverview, MailboxQuery, OpenMailbox, Reach
 from services.mail.store.connection import Pool
 from services.mail.store.control import erasures
@@ -90,7 +91,12 @@ class Mailboxes:
             for user_id in sorted({account.user_id for account in accounts}):
                 await erasures.hold_off_deletion(connection, user_id)
             await store.revive(connection, accounts)
-            await store.upsert(connection, accounts)
+            changed = await store.upsert(connection, accounts)
+            for each in changed:
+                await events.record_access(connection, each)
+        async with self._pool.acquire() as connection:
+            for each in changed:
+                await events.announce(connection, each.mailbox.mailbox_id)
 
     async def find(self, user_id: UUID, *, account_id: UUID | None = None, email: str | None = None) -> OpenMailbox:
         """Return the mailbox with this account or address. Raises AppError mailbox_not_found, ambiguous_address."""

@@ -36,6 +36,16 @@ class Denial(StrEnum):
     DENIED = "denied"
 
 
+class FeedEvent(StrEnum):
+    """An event in the feed of a mailbox that is no change of a message or of a label."""
+
+    MAILBOX_CONNECTED = "mailbox.connected"
+    REAUTH_REQUIRED = "mailbox.reauth_required"
+    ACCESS_DENIED = "mailbox.access_denied"
+    SYNC_COMPLETED = "sync.completed"
+    SYNC_FAILED = "sync.failed"
+
+
 class Role(StrEnum):
     """The purpose of a label or folder. Several of a mailbox may have the same one."""
 

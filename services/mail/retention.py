@@ -6,7 +6,7 @@ from functools import partial
 from services.kit.periodic import PeriodicTask
 from services.mail.store import changes
 from services.mail.store.connection import Pool
-from services.mail.store.control import erasures, mailboxes
+from services.mail.store.control import erasures, feed_heads, mailboxes
 from services.mail.store.sync import syncs
 
 # Seconds.
@@ -27,6 +27,7 @@ def retention_tasks(pool: Pool, keep: timedelta) -> list[PeriodicTask]:
         PeriodicTask("forget disconnections", INTERVAL, partial(forget_ended, pool, keep)),
         PeriodicTask("forget changes", _CHANGES_INTERVAL, partial(forget_changes, pool)),
         PeriodicTask("forget syncs", INTERVAL, partial(forget_syncs, pool)),
+        PeriodicTask("forget ended feeds", INTERVAL, partial(forget_ended_feeds, pool)),
     ]
 
 
@@ -36,6 +37,14 @@ async def forget_ended(pool: Pool, keep: timedelta, *, batch: int = _BATCH) -> N
     while forgotten >= batch:
         async with pool.acquire() as connection:
             forgotten = await erasures.forget_ended(connection, older_than=keep, limit=batch)
+
+
+async def forget_ended_feeds(pool: Pool, *, batch: int = _BATCH) -> None:
+    """Delete the heads of feeds whose mailboxes were disconnected as long ago as changes are kept, in batches."""
+    forgotten = batch
+    while forgotten >= batch:
+        async with pool.acquire() as connection:
+            forgotten = await feed_heads.forget_ended(connection, days=changes.KEPT.days, limit=batch)
 
 
 async def forget_changes(pool: Pool, *, batch: int = _BATCH, page: int = _MAILBOXES) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.kit.errors import AppError, Kind
 from services.kit.observe.tracing import trace_parent
+from services.mail import events
 from services.mail.ids import PublicId
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Mailbox, MailboxStatus, SyncReport, SyncState
@@ -111,7 +112,7 @@ class Syncs:
             await schedule.lock(connection, sync.mailbox_id)
             active = await store.active(connection, sync.mailbox_id)
             if active is not None and active.sync_id == sync.sync_id:
-                await store.end(connection, sync.mailbox_id, SyncState.CANCELLED)
+                await events.end_sync(connection, sync.mailbox_id, SyncState.CANCELLED)
                 await sync_state.cancel_listing(connection, sync.mailbox_id)
                 await fetch_queue.drop_backfill(connection, sync.mailbox_id)
                 await schedule.announce_cancelled(connection, sync.mailbox_id)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from services.mail.retention import forget_changes, forget_ended, forget_syncs
+from services.mail.retention import forget_changes, forget_ended, forget_ended_feeds, forget_syncs
 from services.mail.store.control import erasures
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stored import add_mailbox, store
@@ -61,3 +61,19 @@ async def test_ended_syncs_of_each_mailbox_go_but_the_newest(stage: OpenStage) -
         # The active one stays, too.
         assert await s.fetchval(kept, ids[0]) == await s.fetchval(kept, ids[2]) == [1, 5, 6, 7, 8, 9]
         assert await s.fetchval(kept, ids[1]) == [1, 2, 3, 4]
+
+
+async def test_heads_of_feeds_go_thirty_days_after_their_mailboxes(stage: OpenStage) -> None:
+    async with stage(workers=0) as s:
+        async with s.pool.acquire() as connection:
+            await connection.execute(
+                """
+                INSERT INTO feed_heads (mailbox_id, account_id, application_id, seq, incarnation, disconnected_at)
+                SELECT -n, gen_random_uuid(), gen_random_uuid(), 1, 1, now() - make_interval(days => n)
+                FROM generate_series(28, 34) n UNION ALL SELECT -1, gen_random_uuid(), gen_random_uuid(), 1, 1, NULL
+                """
+            )
+        await forget_ended_feeds(s.pool, batch=2)
+        kept = await s.fetchval("SELECT array_agg(mailbox_id ORDER BY mailbox_id) FROM feed_heads")
+        # That of the thirtieth day ended a moment too long ago.
+        assert kept == [-29, -28, -1]

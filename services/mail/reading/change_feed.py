@@ -82,7 +82,7 @@ class ChangeFeed:
         if (found[-1].seq if found else latest.seq) != reached:
             raise _resync_required()
         return ChangePage(
-            changes=collapsed(found),
+            changes=collapsed([change for change in found if change.kind is not ChangeKind.EVENT]),
             position=_at(mailbox_id, Position(incarnation=latest.incarnation, seq=reached)),
             has_more=reached < latest.seq,
         )

@@ -1,4 +1,4 @@
-"""The change feed of a mailbox: its messages' and labels' changes, numbered without gaps in commit order.
+"""The change feed of a mailbox: changes of its messages and labels, and events, numbered without gaps in commit order.
 
 A Postgres sequence has no such order: a transaction that took a number earlier may commit later, and a reader that asks
 for numbers above the last one would miss it. So a writer locks the mailbox's counter until its commit.
@@ -8,6 +8,7 @@ readers have seen. So numbers belong to an incarnation of the feed. A database t
 a new incarnation with a random name.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.mail.model import Label, Role
+from services.mail.model import FeedEvent, Label, Role
 from services.mail.read_model import MessageSummary
 from services.mail.store.connection import Connection
 from services.mail.store.reading.message_rows import SUMMARY, summary_of
@@ -39,7 +40,7 @@ _EXPIRED = f"""
     AND seq = ANY(ARRAY(SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT {{limit}}))
 """
 
-RECORD = f"""
+_NUMBER = f"""
     this_database AS (
         SELECT {_DATABASE_ID} AS id WHERE EXISTS (SELECT FROM changed)
     ), ended AS (
@@ -48,14 +49,17 @@ RECORD = f"""
         WHERE mailbox_id = $1 AND database_id <> this_database.id
         ON CONFLICT DO NOTHING
     ), feed AS (
-        INSERT INTO change_feeds AS f (mailbox_id, last_seq, incarnation, database_id)
-        SELECT $1, (SELECT count(*) FROM changed), floor(random() * 2 ^ 53)::bigint, id FROM this_database
+        INSERT INTO change_feeds AS f (mailbox_id, last_seq, incarnation, database_id, live_from)
+        SELECT $1, (SELECT count(*) FROM changed), floor(random() * 2 ^ 53)::bigint, id, NULL FROM this_database
         ON CONFLICT (mailbox_id) DO UPDATE SET last_seq = f.last_seq + excluded.last_seq,
             incarnation = CASE WHEN f.database_id = excluded.database_id THEN f.incarnation
                           ELSE excluded.incarnation END,
             database_id = excluded.database_id
         RETURNING f.last_seq
-    ), recorded AS (
+    )
+"""
+
+RECORD = f"""{_NUMBER}, recorded AS (
         INSERT INTO message_changes (mailbox_id, seq, message_id, label_id, kind)
         SELECT $1, feed.last_seq + 1 - row_number() OVER (ORDER BY changed.message_id DESC, changed.label_id DESC),
             coalesce(message_id, 0), label_id, kind
@@ -80,6 +84,8 @@ class ChangeKind(Enum):
     # Also for created labels.
     LABEL_UPDATED = "label_updated"
     LABEL_DELETED = "label_deleted"
+    # Of the mailbox or of a sync: see FeedEvent. Webhooks tell of it, and lists of changes leave it out.
+    EVENT = "event"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +98,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A change of a message or of a label.
+    """A change of a message or of a label, or an event, which has neither.
 
     `message` and `label` have their current state; None if they no longer exist.
     """
@@ -111,6 +117,34 @@ async def position(connection: Connection, mailbox_id: int) -> Position:
     if row is None:
         return Position(incarnation=0, seq=0)
     return Position(incarnation=row["incarnation"], seq=row["last_seq"])
+
+
+async def record_event(
+    connection: Connection, mailbox_id: int, event: FeedEvent, details: Mapping[str, object] | None = None
+) -> None:
+    """Record something that happened to the mailbox itself, or to a sync of it.
+
+    Releases without events read it as the update of a message that no longer exists, which they show to no one.
+    """
+    await connection.execute(
+        f"""
+        WITH changed AS (
+            SELECT 1
+        ), {_NUMBER}
+        INSERT INTO message_changes (mailbox_id, seq, message_id, kind, event, details)
+        SELECT $1, last_seq, 0, 'updated', $2, $3::jsonb FROM feed
+        """,
+        mailbox_id,
+        event.value,
+        json.dumps(details or {}),
+    )
+
+
+async def go_live(connection: Connection, mailbox_id: int) -> None:
+    """Let webhooks begin after the latest change, unless they have begun before: the first sync has ended."""
+    await connection.execute(
+        "UPDATE change_feeds SET live_from = last_seq WHERE mailbox_id = $1 AND live_from IS NULL", mailbox_id
+    )
 
 
 async def is_in_feed(connection: Connection, mailbox_id: int, seen: Position, *, latest: Position) -> bool:
@@ -154,7 +188,7 @@ async def between(
     """Return up to `limit` changes of the user's mailbox from `seq` (exclusive) to `last_seq`, without expired ones."""
     rows = await connection.fetch(
         f"""
-        SELECT {SUMMARY}, c.seq, c.message_id AS changed_id, c.kind, c.label_id AS changed_label,
+        SELECT {SUMMARY}, c.seq, c.message_id AS changed_id, c.kind, c.label_id AS changed_label, c.event,
             l.name AS label_name, l.type AS label_type, l.role AS label_role
         FROM message_changes c
         LEFT JOIN (messages m JOIN mailboxes b ON b.mailbox_id = m.mailbox_id)
@@ -174,12 +208,18 @@ async def between(
     return [_change_of(row, label_names) for row in rows]
 
 
+def _kind_of(row: asyncpg.Record) -> ChangeKind:
+    if row["event"] is not None:
+        return ChangeKind.EVENT
+    return ChangeKind(row["kind"] if row["changed_label"] is None else f"label_{row['kind']}")
+
+
 def _change_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> Change:
     label_id, name = row["changed_label"], row["label_name"]
     return Change(
         seq=row["seq"],
-        kind=ChangeKind(row["kind"] if label_id is None else f"label_{row['kind']}"),
-        message_id=row["changed_id"] if label_id is None else None,
+        kind=_kind_of(row),
+        message_id=row["changed_id"] or None,
         message=None if row["message_id"] is None else summary_of(row, label_names),
         label_id=label_id,
         label=None

@@ -36,9 +36,11 @@ MAIL: Mapping[str, str] = {
     "messages": "SELECT",
     "message_contents": "SELECT",
     "message_search": "SELECT",
-    "message_changes": "SELECT",
-    "change_feeds": "SELECT",
-    "feed_incarnations": "SELECT",
+    # Events of mailboxes: what the service does to them shows in their feeds.
+    "message_changes": "SELECT, INSERT",
+    "change_feeds": "SELECT, INSERT, UPDATE (last_seq, incarnation, database_id, live_from)",
+    "feed_incarnations": "SELECT, INSERT",
+    "feed_heads": "SELECT, INSERT, UPDATE (seq, incarnation, moved_at, disconnected_at)",
 }
 WORKER: Mapping[str, str] = {
     "mailboxes": "SELECT, UPDATE (user_id, email, former_emails, status, access_denied_reason, denials, denied_since, "
@@ -62,7 +64,8 @@ WORKER: Mapping[str, str] = {
     "message_contents": "SELECT, INSERT, UPDATE (headers, recipients, text, html, attachments)",
     "message_search": "SELECT, INSERT, UPDATE (received_at, vector)",
     "message_changes": "SELECT, INSERT, DELETE",
-    "change_feeds": "SELECT, INSERT, UPDATE (last_seq, incarnation, database_id)",
+    "change_feeds": "SELECT, INSERT, UPDATE (last_seq, incarnation, database_id, live_from)",
+    "feed_heads": "SELECT, INSERT, UPDATE (seq, incarnation, moved_at, disconnected_at), DELETE",
     "feed_incarnations": "SELECT, INSERT",
     "folder_histories": "SELECT, INSERT, UPDATE (revision, pass_number, phase, ended_at)",
     "mail_folders": "SELECT, INSERT, UPDATE, DELETE",

@@ -111,6 +111,23 @@ disconnections = Table(
     _time("ended_at", nullable=True),
 )
 
+# The latest change of each feed, and of disconnected mailboxes their end, for 30 days: where webhooks look for news.
+# Mailboxes have one before their first turn, which is why it is no column of the schedule.
+feed_heads = Table(
+    "feed_heads",
+    metadata,
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", Uuid, nullable=False),
+    Column("application_id", Uuid, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("incarnation", BigInteger, nullable=False),
+    _time("moved_at", default="now()"),
+    _time("disconnected_at", nullable=True),
+    # No index on what changes, so that updates stay in place.
+    Index("ix_feed_heads_application_id", "application_id"),
+    postgresql_with={"fillfactor": 50},
+)
+
 # Requested deletions of users. One ends when auth has deleted the user, after the last mailbox was erased.
 user_deletions = Table(
     "user_deletions",
@@ -456,6 +473,9 @@ change_feeds = Table(
     Column("last_seq", BigInteger, nullable=False),
     Column("incarnation", BigInteger, nullable=False, server_default=text("0")),
     Column("database_id", Text, nullable=False, server_default=text("''")),
+    # The last change of the first sync: webhooks tell of later ones. Null until that ends; 0 in feeds of releases
+    # before 0028.
+    Column("live_from", BigInteger, server_default=text("0")),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     postgresql_with={"fillfactor": 50},
 )
@@ -472,17 +492,21 @@ feed_incarnations = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# Changes of messages and labels, numbered without gaps in commit order. Kept for 30 days.
+# Changes of messages and labels, and events, numbered without gaps in commit order. Kept for 30 days.
 message_changes = Table(
     "message_changes",
     metadata,
     Column("mailbox_id", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    # 0 for a change of a label; releases before 0002 read it as a message that no longer exists.
+    # 0 for a change of a label, and for an event; releases before 0002, or before 0028, read it as a message that no
+    # longer exists.
     Column("message_id", BigInteger, nullable=False),
     Column("label_id", Text),
     # created, updated or deleted.
     Column("kind", Text, nullable=False),
+    # An event of the mailbox or of a sync (FeedEvent), and what is to be told of it.
+    Column("event", Text),
+    Column("details", JSONB),
     _time("changed_at", default="now()"),
     PrimaryKeyConstraint("mailbox_id", "seq"),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),

@@ -9,14 +9,14 @@ import structlog
 
 from services.kit.context import start_request
 from services.kit.errors import AppError
-from services.mail.model import Mailbox, MailboxStatus, SyncState, WaitReason
+from services.mail import events
+from services.mail.model import Mailbox, SyncState, WaitReason
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaUnavailableError
 from services.mail.providers.base import Provider, ProviderError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import mailboxes, schedule, watches
 from services.mail.store.control.schedule import Lease, LeaseLostError
-from services.mail.store.sync import syncs
 from services.mail.sync.accounts import addresses
 from services.mail.sync.accounts.access import (
     ACCESS_DENIED,
@@ -185,6 +185,7 @@ class TurnRunner:
             await self._mailbox_access.granted(lease, mailbox)
             await addresses.learn(context, mailbox, auth=self._auth)
         async with self._pool.acquire() as connection:
+            await events.announce(connection, lease.mailbox_id)
             await schedule.release(
                 connection, lease, lane=release.lane, after=release.after, waiting_for=release.waiting_for
             )
@@ -201,6 +202,7 @@ class TurnRunner:
                 await schedule.release_failed(
                     connection, lease, after=after, waiting_for=waiting_for, error=_reason(error)
                 )
+                await events.announce(connection, lease.mailbox_id)
         except LeaseLostError:
             log.warning("lease lost, another worker goes on")
         except DATABASE_LOST as lost:
@@ -215,9 +217,9 @@ class TurnRunner:
         Only an end of access ends the active sync. After any other error it stays active and shows the error.
         """
         if isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found"):
-            await mailboxes.set_status(connection, lease.mailbox_id, MailboxStatus.REAUTH_REQUIRED)
+            await events.require_reauth(connection, lease.mailbox_id)
             await watches.end(connection, lease.mailbox_id)
-            await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
+            await events.end_sync(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
             return _REAUTH_SECONDS, WaitReason.ACCESS
         reason = _reason(error)
         log.warning(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+from services.mail import events
 from services.mail.model import Lane, Sync, SyncProgress, SyncState, WaitReason
 from services.mail.provider_access.quota import QuotaScope, QuotaUnavailableError, QuotaWaitError
 from services.mail.store import labels
@@ -190,7 +191,7 @@ async def _finish(turn: TurnContext, seen: Sync | None, poll_seconds: float, ver
         await sync_state.mark_synced(connection, turn.mailbox_id)
         if await verify.is_to_do(connection, turn, sync, digest=digest, every_seconds=verify_seconds):
             return Release(lane=Lane.BACKFILL, after=0.0)
-        await syncs.end(connection, turn.mailbox_id, SyncState.COMPLETED)
+        await events.end_sync(connection, turn.mailbox_id, SyncState.COMPLETED)
         if await labels.is_any_missing(connection, turn.mailbox_id):
             return Release(lane=Lane.BACKFILL, after=max(_LABEL_PAUSE, state.labels_due_in or 0.0))
     if state.listable_in is not None:

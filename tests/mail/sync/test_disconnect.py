@@ -15,7 +15,8 @@ from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage, connect_user, id_of
 from tests.support.mail.waiting import eventually
 
-KEPT = {"disconnections", "user_deletions"}
+# Records of ids, counts and times. What webhooks tell of the end of a mailbox is kept for 30 days.
+KEPT = {"disconnections", "user_deletions", "feed_heads"}
 
 
 async def _rows(s: Stage, mailbox_id: int) -> dict[str, int]:

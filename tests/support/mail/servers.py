@@ -31,7 +31,9 @@ class Servers:
     async def empty(self) -> None:
         """Delete all mailboxes, users to delete, quota and faults."""
         # TRUNCATE makes new files for every table and index, which takes longer than most tests.
-        await self.pool.execute("DELETE FROM mailboxes; DELETE FROM user_deletions; DELETE FROM quota_watermarks")
+        await self.pool.execute(
+            "DELETE FROM mailboxes; DELETE FROM user_deletions; DELETE FROM quota_watermarks; DELETE FROM feed_heads"
+        )
         await close_tracked()
         await self.forget_quota()
         await begin_count(self.redis)

@@ -107,39 +107,57 @@ async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
     await connection.execute(f"NOTIFY {CHANNEL}")
 
 
-async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessChange:
+    """A mailbox that is new, or whose access has changed, as it is now."""
+
+    mailbox: Mailbox
+    is_new: bool
+
+
+async def upsert(connection: Connection, accounts: Sequence[Account]) -> list[AccessChange]:
     """Create or update the mailboxes of accounts, in their order. Disconnected mailboxes stay disconnected.
 
-    Auth's answer may be older than the disconnection. Denials are counted anew where access is back.
+    Auth's answer may be older than the disconnection. Denials are counted anew where access is back. Return those whose
+    access is another one now.
     """
-    await connection.execute(
+    rows = await connection.fetch(
         f"""
-        INSERT INTO mailboxes AS m
-            (account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id,
-             provider_identity, limits_identity)
-        SELECT account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id,
-            provider_identity, {_LIMITS_IDENTITY}
-        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[],
-            $8::uuid[], $9::text[])
-            WITH ORDINALITY AS a(
-                account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id,
-                provider_identity, place)
-        WHERE NOT EXISTS (SELECT FROM disconnections d WHERE d.account_id = a.account_id)
-            AND NOT EXISTS (SELECT FROM user_deletions u WHERE u.user_id = a.user_id)
-        ORDER BY a.place
-        ON CONFLICT (account_id) DO UPDATE
-            SET email = excluded.email, former_emails = {_FORMER.format(new="excluded.email")},
-                status = excluded.status, reconnect_by = excluded.reconnect_by,
-                provider_identity = coalesce(excluded.provider_identity, m.provider_identity),
-                limits_identity = coalesce(m.limits_identity, {_BY_ADDRESS.format(row="m")}),
-                access_denied_reason = excluded.access_denied_reason,
-                denials = CASE WHEN m.access_denied_reason <> '' AND excluded.access_denied_reason = '' THEN 0
-                          ELSE m.denials END,
-                denied_since = CASE WHEN m.access_denied_reason <> '' AND excluded.access_denied_reason = '' THEN NULL
-                               ELSE m.denied_since END
-        WHERE (m.email, m.status, m.reconnect_by, m.access_denied_reason, m.provider_identity)
-            IS DISTINCT FROM (excluded.email, excluded.status, excluded.reconnect_by, excluded.access_denied_reason,
-                coalesce(excluded.provider_identity, m.provider_identity))
+        WITH before AS (
+            SELECT mailbox_id, status, access_denied_reason FROM mailboxes WHERE account_id = ANY($1::uuid[])
+        ), written AS (
+            INSERT INTO mailboxes AS m
+                (account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id,
+                 provider_identity, limits_identity)
+            SELECT account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id,
+                provider_identity, {_LIMITS_IDENTITY}
+            FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[],
+                $8::uuid[], $9::text[])
+                WITH ORDINALITY AS a(
+                    account_id, user_id, provider, email, status, reconnect_by, access_denied_reason, application_id,
+                    provider_identity, place)
+            WHERE NOT EXISTS (SELECT FROM disconnections d WHERE d.account_id = a.account_id)
+                AND NOT EXISTS (SELECT FROM user_deletions u WHERE u.user_id = a.user_id)
+            ORDER BY a.place
+            ON CONFLICT (account_id) DO UPDATE
+                SET email = excluded.email, former_emails = {_FORMER.format(new="excluded.email")},
+                    status = excluded.status, reconnect_by = excluded.reconnect_by,
+                    provider_identity = coalesce(excluded.provider_identity, m.provider_identity),
+                    limits_identity = coalesce(m.limits_identity, {_BY_ADDRESS.format(row="m")}),
+                    access_denied_reason = excluded.access_denied_reason,
+                    denials = CASE WHEN m.access_denied_reason <> '' AND excluded.access_denied_reason = '' THEN 0
+                              ELSE m.denials END,
+                    denied_since = CASE WHEN m.access_denied_reason <> '' AND excluded.access_denied_reason = ''
+                                   THEN NULL ELSE m.denied_since END
+            WHERE (m.email, m.status, m.reconnect_by, m.access_denied_reason, m.provider_identity)
+                IS DISTINCT FROM (excluded.email, excluded.status, excluded.reconnect_by, excluded.access_denied_reason,
+                    coalesce(excluded.provider_identity, m.provider_identity))
+            RETURNING {COLUMNS}
+        )
+        SELECT {COLUMNS}, b.mailbox_id IS NULL AS is_new FROM written m LEFT JOIN before b USING (mailbox_id)
+        WHERE (m.status, m.access_denied_reason) IS DISTINCT FROM (b.status, b.access_denied_reason)
+            AND m.user_id IS NOT NULL
+        ORDER BY m.mailbox_id
         """,
         [account.account_id for account in accounts],
         [account.user_id for account in accounts],
@@ -151,6 +169,7 @@ async def upsert(connection: Connection, accounts: Sequence[Account]) -> None:
         [account.application_id for account in accounts],
         [account.provider_identity for account in accounts],
     )
+    return [AccessChange(mailbox=mailbox_of(row), is_new=row["is_new"]) for row in rows]
 
 
 async def of_user(connection: Connection, user_id: UUID) -> list[OpenMailbox]:
@@ -311,9 +330,12 @@ async def by_id(connection: Connection, mailbox_id: int) -> Mailbox | None:
     )
 
 
-async def set_status(connection: Connection, mailbox_id: int, status: MailboxStatus) -> None:
-    """Record whether the provider still grants access."""
-    await connection.execute("UPDATE mailboxes SET status = $2 WHERE mailbox_id = $1", mailbox_id, status.value)
+async def set_status(connection: Connection, mailbox_id: int, status: MailboxStatus) -> bool:
+    """Record whether the provider still grants access; return whether that is another state than before."""
+    done = await connection.execute(
+        "UPDATE mailboxes SET status = $2 WHERE mailbox_id = $1 AND status <> $2", mailbox_id, status.value
+    )
+    return done == "UPDATE 1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,20 +361,29 @@ async def count_denial(connection: Connection, mailbox_id: int) -> CountedDenial
     return CountedDenial(mailbox=mailbox_of(row), denials=row["denials"], seconds=row["seconds"])
 
 
-async def set_access_denied(connection: Connection, mailbox_id: int, reason: str) -> None:
-    """Record that the provider denies access lastingly, and why."""
-    await connection.execute("UPDATE mailboxes SET access_denied_reason = $2 WHERE mailbox_id = $1", mailbox_id, reason)
+async def set_access_denied(connection: Connection, mailbox_id: int, reason: str) -> bool:
+    """Record that the provider denies access lastingly, and why; return whether that is another state than before."""
+    done = await connection.execute(
+        "UPDATE mailboxes SET access_denied_reason = $2 WHERE mailbox_id = $1 AND access_denied_reason <> $2",
+        mailbox_id,
+        reason,
+    )
+    return done == "UPDATE 1"
 
 
-async def set_granted(connection: Connection, mailbox_id: int) -> None:
-    """Record that the provider grants access."""
-    await connection.execute(
+async def set_granted(connection: Connection, mailbox_id: int) -> bool:
+    """Record that the provider grants access; return whether it did not before."""
+    returned: bool = await connection.fetchval(
         """
+        WITH before AS (
+            SELECT status <> 'active' OR access_denied_reason <> '' AS was_away FROM mailboxes WHERE mailbox_id = $1
+        )
         UPDATE mailboxes SET status = 'active', access_denied_reason = '', denials = 0, denied_since = NULL
-        WHERE mailbox_id = $1
+        FROM before WHERE mailbox_id = $1 RETURNING was_away
         """,
         mailbox_id,
     )
+    return bool(returned)
 
 
 async def set_address(connection: Connection, mailbox_id: int, email: str) -> None:

@@ -248,13 +248,15 @@ async def set_listing_done(connection: Connection, mailbox_id: int, *, covered: 
     )
 
 
-async def end(connection: Connection, mailbox_id: int, state: SyncState, *, error: str = "") -> None:
-    """End the active sync."""
-    await connection.execute(
+async def end(connection: Connection, mailbox_id: int, state: SyncState, *, error: str = "") -> int | None:
+    """End the active sync; return its id."""
+    sync_id: int | None = await connection.fetchval(
         """
         UPDATE syncs SET state = $2, error = $3, ended_at = now() WHERE mailbox_id = $1 AND ended_at IS NULL
+        RETURNING sync_id
         """,
         mailbox_id,
         state.value,
         error,
     )
+    return sync_id

@@ -7,12 +7,12 @@ from uuid import UUID
 import structlog
 
 from services.kit.errors import AppError
+from services.mail import events
 from services.mail.model import Denial, Mailbox, MailboxStatus, SyncState, WaitReason
 from services.mail.providers.base import AccessDeniedError
 from services.mail.store.connection import Pool
 from services.mail.store.control import mailboxes, schedule, watches
 from services.mail.store.control.schedule import Lease
-from services.mail.store.sync import syncs
 
 # The error of syncs that a lasting denial ends, and the outcome of turns that meet a denial.
 ACCESS_DENIED = "access_denied"
@@ -84,9 +84,9 @@ class MailboxAccess:
         async with self._pool.acquire() as connection, connection.transaction():
             await schedule.fence(connection, lease)
             if lasts:
-                await mailboxes.set_access_denied(connection, lease.mailbox_id, denial)
+                await events.deny_access(connection, lease.mailbox_id, denial)
                 await watches.end(connection, lease.mailbox_id)
-                await syncs.end(connection, lease.mailbox_id, SyncState.FAILED, error=ACCESS_DENIED)
+                await events.end_sync(connection, lease.mailbox_id, SyncState.FAILED, error=ACCESS_DENIED)
             await schedule.release_failed(
                 connection,
                 lease,
@@ -94,6 +94,7 @@ class MailboxAccess:
                 waiting_for=WaitReason.ACCESS,
                 error=ACCESS_DENIED,
             )
+            await events.announce(connection, lease.mailbox_id)
 
     async def granted(self, lease: Lease, mailbox: Mailbox) -> None:
         """Record that the provider answered a turn's calls.
@@ -107,7 +108,7 @@ class MailboxAccess:
             async with self._pool.acquire() as connection, connection.transaction():
                 # Another worker may have met a denial since.
                 await schedule.fence(connection, lease)
-                await mailboxes.set_granted(connection, mailbox.mailbox_id)
+                await events.grant_access(connection, mailbox.mailbox_id)
 
     async def _report_grant(self, mailbox: Mailbox) -> None:
         try:

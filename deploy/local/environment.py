@@ -28,6 +28,7 @@ _OURS = (
         "AUTH_",
         "CONSOLE_",
         "CORS_",
+        "DELIVERER_",
         "FRONTEND_",
         "GATEWAY_",
         "GMAIL_",
@@ -37,7 +38,7 @@ _OURS = (
         "MAILROOM_",
         "POSTGRES_",
     ),
-    *("PROVIDERS_FILE", "PUBLIC_URL", "REDIS_", "SANDBOX_", "SECRET_KEY", "WORKER_", "YANDEX_"),
+    *("PROVIDERS_FILE", "PUBLIC_URL", "REDIS_", "SANDBOX_", "SECRET_KEY", "WEBHOOK_", "WORKER_", "YANDEX_"),
 )
 # A user who replaces the first with another stand-in must not have its tokens sent to, or verified by, the sandbox.
 _COMPANIONS = {
@@ -52,6 +53,7 @@ _MOVABLE_PORTS = {
     "MAIL_PORT": 50052,
     "MAIL_ADMIN_PORT": 9102,
     "WORKER_ADMIN_PORT": 9103,
+    "DELIVERER_ADMIN_PORT": 9105,
     "GATEWAY_ADMIN_PORT": 9100,
     "CONSOLE_PORT": 8001,
     "CONSOLE_ADMIN_PORT": 9104,
@@ -63,6 +65,7 @@ _ROLES = {
     "MAIL_POSTGRES_OWNER": "mail",
     "MAIL_POSTGRES_USER": "mail_service",
     "WORKER_POSTGRES_USER": "mail_worker",
+    "DELIVERER_POSTGRES_USER": "mail_deliverer",
 }
 
 type Secret = Callable[[str], str]
@@ -180,6 +183,10 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
     fixed = {name: str(number) for name, number in numbers.items()}
     variables = {
         "SECRET_KEY": settings.variables.get("SECRET_KEY") or secret("secret_key"),
+        "MAIL_SECRET_KEY": settings.variables.get("MAIL_SECRET_KEY") or secret("mail_secret_key"),
+        # Receivers under development are on this machine.
+        "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8,::1/128",
+        "WEBHOOK_ALLOW_HTTP": "true",
         "AUTH_ADDRESS": f"127.0.0.1:{numbers['AUTH_PORT']}",
         "MAIL_ADDRESS": f"127.0.0.1:{numbers['MAIL_PORT']}",
         "PUBLIC_URL": f"http://localhost:{gateway}",

@@ -8,7 +8,7 @@ from services.auth.settings import AuthKeySettings, AuthMigrationSettings, AuthS
 from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
-from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSettings
+from services.mail.settings import DelivererSettings, MailMigrationSettings, MailSettings, WorkerSettings
 from services.sandbox.settings import Settings as SandboxSettings
 
 # By the name of a process, or of a command: `auth.migrations`, `auth.command`.
@@ -17,6 +17,7 @@ PROCESSES: Mapping[str, type[Settings]] = {
     "auth": AuthSettings,
     "mail": MailSettings,
     "worker": WorkerSettings,
+    "deliverer": DelivererSettings,
     "gateway": GatewaySettings,
     "console": ConsoleSettings,
     "auth.migrations": AuthMigrationSettings,
@@ -24,7 +25,10 @@ PROCESSES: Mapping[str, type[Settings]] = {
     "auth.command": AuthKeySettings,
 }
 # A process enters its database with the first of these that it has and that is set.
-_POSTGRES = ("WORKER_POSTGRES_PASSWORD", "MAIL_POSTGRES_PASSWORD", "AUTH_POSTGRES_PASSWORD", "POSTGRES_PASSWORD")
+_POSTGRES = (
+    *("DELIVERER_POSTGRES_PASSWORD", "WORKER_POSTGRES_PASSWORD", "MAIL_POSTGRES_PASSWORD", "AUTH_POSTGRES_PASSWORD"),
+    "POSTGRES_PASSWORD",
+)
 
 
 def own_environment(environment: Mapping[str, str], *, process: str) -> dict[str, str]:

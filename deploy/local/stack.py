@@ -24,7 +24,7 @@ from services.sandbox.imap.certificates import ensure_certificate
 MIGRATED = ("auth", "mail")
 # Where browsers of connect sessions return to: a back end in development.
 FIRST_REDIRECT_URL = "http://localhost:3000/connected"
-_FIRST_KEY_SCOPES = "mail.read,mailboxes.read,mailboxes.manage,keys.manage"
+_FIRST_KEY_SCOPES = "mail.read,mailboxes.read,mailboxes.manage,webhooks.manage,keys.manage"
 _ROOT = Path(__file__).parents[2]
 
 
@@ -103,6 +103,7 @@ def processes(settings: Settings, variables: Mapping[str, str]) -> list[Service]
         service("auth", module="services.auth", folder="auth", port="AUTH_ADMIN_PORT"),
         service("mail", module="services.mail", folder="mail", port="MAIL_ADMIN_PORT"),
         service("worker", module="services.mail.worker", folder="mail", port="WORKER_ADMIN_PORT"),
+        service("deliverer", module="services.mail.deliverer", folder="mail", port="DELIVERER_ADMIN_PORT"),
         service("gateway", module="services.gateway", folder="gateway", port="GATEWAY_ADMIN_PORT"),
         service("console", module="services.console", folder="console", port="CONSOLE_ADMIN_PORT"),
     ]

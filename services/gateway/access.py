@@ -42,6 +42,13 @@ OPERATIONS: Mapping[str, Requirement] = {
         Scope.MAILBOXES_MANAGE,
     ),
     **dict.fromkeys(("listKeys", "createKey", "revokeKey", "listKeyEvents"), Scope.KEYS_MANAGE),
+    **dict.fromkeys(
+        (
+            *("listWebhooks", "createWebhook", "getWebhook", "updateWebhook", "deleteWebhook", "rotateWebhookSecret"),
+            *("testWebhook", "enableWebhook", "listWebhookDeliveries", "retryWebhookDelivery", "replayWebhook"),
+        ),
+        Scope.WEBHOOKS_MANAGE,
+    ),
     **dict.fromkeys(("listApplications", "createApplication", "updateApplication"), Scope.APPLICATIONS_MANAGE),
     **dict.fromkeys(
         ("getUser", "deleteUser", "listSessions", "endOneSession", "endSession", "listSecurityEvents"),

@@ -42,6 +42,7 @@ from services.gateway.routes import (
     threads,
     user_deletion,
     users,
+    webhooks,
 )
 from services.gateway.routes.connect import page as connect_page
 from services.gateway.routes.connect import sessions as connect_sessions
@@ -71,6 +72,7 @@ _ROUTES = (
     mailboxes,
     users,
     keys,
+    webhooks,
     applications,
     connect_sessions,
     connect_page,

@@ -12,7 +12,12 @@ from mailroom.auth.v1.auth_pb2_grpc import (
     SignInServiceStub,
     UserServiceStub,
 )
-from mailroom.mail.v1.mail_pb2_grpc import MailboxServiceStub, MessageServiceStub, SyncServiceStub
+from mailroom.mail.v1.mail_pb2_grpc import (
+    MailboxServiceStub,
+    MessageServiceStub,
+    SyncServiceStub,
+    WebhookServiceStub,
+)
 from opentelemetry.trace import Tracer
 
 from services.kit.rpc.client import open_channel
@@ -74,6 +79,14 @@ MAIL_RETRIED = [
     ("mailroom.mail.v1.SyncService", "AcceptPush"),
     ("mailroom.mail.v1.SyncService", "RetrySync"),
     ("mailroom.mail.v1.SyncService", "VerifyMailbox"),
+    ("mailroom.mail.v1.WebhookService", "ListWebhooks"),
+    ("mailroom.mail.v1.WebhookService", "GetWebhook"),
+    ("mailroom.mail.v1.WebhookService", "UpdateWebhook"),
+    ("mailroom.mail.v1.WebhookService", "EnableWebhook"),
+    ("mailroom.mail.v1.WebhookService", "ListWebhookDeliveries"),
+    ("mailroom.mail.v1.WebhookService", "ReplayWebhook"),
+    # Events bear the id of the first: receivers drop one that comes twice.
+    ("mailroom.mail.v1.WebhookService", "RetryWebhookDelivery"),
 ]
 
 
@@ -90,6 +103,7 @@ class Services:
     mailboxes: MailboxServiceStub
     messages: MessageServiceStub
     syncs: SyncServiceStub
+    webhooks: WebhookServiceStub
 
 
 @asynccontextmanager
@@ -114,4 +128,5 @@ async def connect(
             mailboxes=MailboxServiceStub(mail),
             messages=MessageServiceStub(mail),
             syncs=SyncServiceStub(mail),
+            webhooks=WebhookServiceStub(mail),
         )

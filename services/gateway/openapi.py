@@ -13,6 +13,7 @@ from services.gateway.access import KEYS_ONLY, codes_of, requirement_of
 from services.gateway.errors import PROBLEM_TYPE
 from services.gateway.problems.error_codes import ERROR_CODES
 from services.gateway.schemas.problems import Problem
+from services.gateway.schemas.webhook_document import add_webhooks
 from services.kit.scopes import Scope
 
 _REFERENCE = "#/components/schemas/"
@@ -45,6 +46,7 @@ TAGS = [
     {"name": "addresses", "description": "Connected mailboxes by their older name"},
     {"name": "syncs", "description": "Bringing the copy of a mailbox up to date"},
     {"name": "emails", "description": "Stored mail: lists, search, messages, threads, labels, changes"},
+    {"name": "webhooks", "description": "Webhooks of an application: events that Mailroom sends"},
     {"name": "hooks", "description": "Notifications from providers"},
     {"name": "health", "description": "State of the process"},
 ]
@@ -89,6 +91,7 @@ class DocumentedApp(FastAPI):
                 for operation in methods.values():
                     _add_access(operation)
             document["components"]["securitySchemes"]["ApiKey"] = _API_KEY
+            add_webhooks(document, reference=_REFERENCE)
             document["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema, "ErrorCode": codes}
         return super().openapi()
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from services.kit.http.client_address import Network
-from services.kit.settings import RedisSettings, ServiceSettings
+from services.kit.settings import RedisSettings, ServiceSettings, comma_list
 
 
 def _absolute_url(value: str) -> str:
@@ -17,10 +17,6 @@ def _absolute_url(value: str) -> str:
     if not parts.scheme or not parts.netloc:
         raise ValueError("must be an absolute URL")
     return value
-
-
-def _comma_list(value: object) -> object:
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -70,7 +66,7 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     # The address at which browsers reach the gateway.
     public_url: AbsoluteUrl | None = None
     frontend_redirect_url: AbsoluteUrl = "http://localhost:3000/your-frontend"
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(comma_list)] = ()
     # Bytes of the largest request body.
     gateway_body_limit: Annotated[int, Field(ge=1)] = 64 * 1024
     # Connections that are open at a time: in all, and of an address (in IPv6: a /64) that is no trusted proxy's.
@@ -84,7 +80,7 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     gateway_sign_in_limit: RateLimit = parse("6000/minute")
     gateway_user_limit: RateLimit = parse("6000/minute")
     # Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted.
-    gateway_trusted_proxies: Annotated[tuple[ExactNetwork, ...], NoDecode, BeforeValidator(_comma_list)] = ()
+    gateway_trusted_proxies: Annotated[tuple[ExactNetwork, ...], NoDecode, BeforeValidator(comma_list)] = ()
 
     # Gmail's notifications are accepted if both are set; mail verifies them.
     google_push_audience: str | None = None

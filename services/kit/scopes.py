@@ -25,7 +25,7 @@ MEANINGS: Mapping[Scope, str] = {
     Scope.MAIL_SEND: "send mail; no route needs it yet",
     Scope.MAILBOXES_READ: "list mailboxes, their syncs, and users",
     Scope.MAILBOXES_MANAGE: "add users, connect and disconnect mailboxes, start syncs, delete users",
-    Scope.WEBHOOKS_MANAGE: "manage webhooks; no route needs it yet",
+    Scope.WEBHOOKS_MANAGE: "make, change and delete webhooks, see what was sent, and have it sent again",
     Scope.KEYS_MANAGE: "list, create and revoke API keys of the application",
     Scope.APPLICATIONS_MANAGE: "list, create and change applications; of operator keys only, which reach no mail",
 }

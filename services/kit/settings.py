@@ -99,16 +99,9 @@ class Postgres(BaseModel):
     database: str
 
 
-class ServiceSettings(Settings):
-    """The settings of every process that speaks gRPC. `service` is its name in its certificate."""
+class ProcessSettings(Settings):
+    """The settings of every process: its log, its metrics and traces, and its end."""
 
-    service: ClassVar[str]
-
-    # The certificate of this process (docs/service-identity.md), unless plaintext is allowed.
-    mailroom_tls_cert: Path | None = None
-    mailroom_tls_key: Path | None = None
-    mailroom_tls_ca: Path | None = None
-    mailroom_insecure_grpc: bool = False
     log_level: str = "INFO"
     # The release that runs, for metrics only.
     mailroom_version: str = "unknown"
@@ -118,6 +111,25 @@ class ServiceSettings(Settings):
     mailroom_hang_seconds: float = Field(0, ge=0)
     # Seconds for which a stopping process still takes requests, while it is not ready.
     drain_delay_seconds: float = Field(0, ge=0)
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        return value.upper()
+
+
+class ServiceSettings(ProcessSettings):
+    """The settings of every process that speaks gRPC. `service` is its name in its certificate."""
+
+    service: ClassVar[str]
+
+    # The certificate of this process (docs/service-identity.md), unless plaintext is allowed.
+    mailroom_tls_cert: Path | None = None
+    mailroom_tls_key: Path | None = None
+    mailroom_tls_ca: Path | None = None
+    mailroom_insecure_grpc: bool = False
 
     @property
     def identity(self) -> ServiceIdentity | None:
@@ -141,12 +153,10 @@ class ServiceSettings(Settings):
             self.identity.read(now=datetime.now(UTC))
         return self
 
-    @field_validator("log_level")
-    @classmethod
-    def _known_level(cls, value: str) -> str:
-        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
-        return value.upper()
+
+def comma_list(value: object) -> object:
+    """Return the parts of a text with commas, for settings that are lists."""
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
 def variables_of(service: str) -> Callable[[str], str]:

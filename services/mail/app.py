@@ -4,11 +4,10 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import asyncpg
 import structlog
 
 from services.kit.errors import AppError
@@ -34,7 +33,6 @@ from services.mail.disconnect import Disconnections
 from services.mail.downloads.cache_cleanup import cleanup_task
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import Downloads
-from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.metrics import MailboxMetrics
 from services.mail.notifications import Notifications
@@ -46,18 +44,17 @@ from services.mail.providers.registry import (
 )
 from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
-from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.sync_list import SyncList
 from services.mail.reading.threads import Threads
 from services.mail.reading.user_connections import UserConnections
 from services.mail.rpc import CALLERS, UNPROVEN, registrations
 from services.mail.settings import MailSettings
+from services.mail.spelling import spelling_of
 from services.mail.store.connection import DATABASE_LOST, Pool, is_reachable, reason_if_lost
-from services.mail.store.control import lost_ids, public_id_key
+from services.mail.store.control import lost_ids
 from services.mail.syncs import Syncs
+from services.mail.webhooks.endpoints import Webhooks
 
-# Between two attempts to read from the database at the start.
-_DATABASE_SECONDS = 1.0
 # Seconds. A key that auth has withdrawn is refused after this long.
 _KEYS_MAX_AGE = 600.0
 _KEYS_RETRY = 1.0
@@ -106,7 +103,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         values = MailboxMetrics(telemetry.registry, pool=pool, quotas=access.quotas.values())
         admin = admin_app(ready=ready, registry=telemetry.registry, refresh=values.refresh)
         await stack.enter_async_context(serve_http(admin, host=settings.mail_admin_host, port=settings.mail_admin_port))
-        spelling = await _spelling(pool, stop)
+        spelling = await spelling_of(pool, stop)
         if spelling is None:
             return
         ids, tokens = spelling
@@ -119,6 +116,12 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             syncs=Syncs(pool, mailboxes, stop=stop),
             sync_list=SyncList(connections, tokens=tokens),
             downloads=Downloads(pool, sources=sources, access=access, cache=cache),
+            webhooks=Webhooks(
+                pool,
+                secrets=settings.webhook_secrets,
+                allow_http=settings.webhook_allow_http,
+                most=settings.webhook_max_endpoints,
+            ),
             notifications=Notifications(pool, sources=notification_sources, unnamed=FIRST_NOTIFIER),
             ids=ids,
             limits={provider: quota.limits for provider, quota in access.quotas.items()},
@@ -165,19 +168,6 @@ def _principals(settings: MailSettings, auth: AuthClient) -> Principals:
 
     keys = KeySet(fetch, algorithm="ES256", retry_interval=_KEYS_RETRY, monotonic=time.monotonic)
     return Principals(keys, issuer=settings.issuer)
-
-
-async def _spelling(pool: Pool, stop: asyncio.Event) -> tuple[PublicIds, PageTokens] | None:
-    """Return the spelling of ids and page tokens once the database has told its key; None if `stop` is set before."""
-    while not stop.is_set():
-        try:
-            async with pool.acquire() as connection:
-                return await public_id_key.load(connection), PageTokens(await public_id_key.secret(connection))
-        except (*DATABASE_LOST, asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
-            log.warning("waiting for the database; is it migrated?", error=type(error).__name__)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _DATABASE_SECONDS)
-    return None
 
 
 @asynccontextmanager

@@ -1,20 +1,29 @@
 """The settings of the mail service and its workers."""
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from services.kit.http.client_address import Network
 from services.kit.settings import (
     DatabaseSettings,
     MigrationSettings,
     Postgres,
+    ProcessSettings,
     RedisSettings,
     ServiceSettings,
+    Settings,
+    comma_list,
     variables_of,
 )
 from services.mail.providers.settings import NotificationSettings, ProviderSettings
 from services.mail.sync.idle.rounds import IdleIntervals
+from services.mail.webhooks.secrets import EndpointSecrets, webhook_cipher
+
+_MINIMUM_SECRET = 32
 
 
 class MailDatabaseSettings(DatabaseSettings):
@@ -40,7 +49,23 @@ class WorkerDatabaseSettings(MailDatabaseSettings):
         )
 
 
-class MailMigrationSettings(MigrationSettings, WorkerDatabaseSettings):
+class DelivererDatabaseSettings(MailDatabaseSettings):
+    """DELIVERER_POSTGRES_USER and its password: the role of the deliverers, by default that of the service."""
+
+    deliverer_postgres_user: str | None = None
+    deliverer_postgres_password: SecretStr = SecretStr("")
+
+    @property
+    def deliverer_database(self) -> Postgres:
+        """The database, entered as the role of the deliverers."""
+        if self.deliverer_postgres_user is None:
+            return self.database
+        return self.database.model_copy(
+            update={"user": self.deliverer_postgres_user, "password": self.deliverer_postgres_password}
+        )
+
+
+class MailMigrationSettings(MigrationSettings, WorkerDatabaseSettings, DelivererDatabaseSettings):
     """The settings of mail's migrations."""
 
     model_config = SettingsConfigDict(alias_generator=variables_of("mail"))
@@ -52,8 +77,42 @@ class MailProcessSettings(ProviderSettings, MailDatabaseSettings, RedisSettings,
     auth_address: str = "127.0.0.1:50051"
 
 
-class MailSettings(NotificationSettings, MailProcessSettings):
+class WebhookSettings(Settings):
+    """The settings of webhooks that the service and its deliverers share."""
+
+    # Encrypts the secrets of endpoints. Without it the service makes no endpoint.
+    mail_secret_key: SecretStr | None = None
+    mail_secret_key_previous: SecretStr | None = None
+    # Networks that are not public and whose receivers may be reached.
+    webhook_allowed_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(comma_list)] = ()
+    webhook_allow_http: bool = False
+
+    @field_validator("mail_secret_key", "mail_secret_key_previous")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < _MINIMUM_SECRET:
+            raise ValueError(f"needs at least {_MINIMUM_SECRET} characters; make one with `openssl rand -base64 48`")
+        return value
+
+    @property
+    def webhook_secrets(self) -> EndpointSecrets | None:
+        """What makes and opens the secrets of endpoints; None without a key."""
+        if self.mail_secret_key is None:
+            return None
+        previous = self.mail_secret_key_previous
+        return EndpointSecrets(
+            webhook_cipher(
+                self.mail_secret_key.get_secret_value(),
+                previous=None if previous is None else previous.get_secret_value(),
+            )
+        )
+
+
+class MailSettings(NotificationSettings, WebhookSettings, MailProcessSettings):
     """The settings of the mail service."""
+
+    # Endpoints of an application.
+    webhook_max_endpoints: int = Field(20, ge=0)
 
     mail_host: str = "127.0.0.1"
     mail_port: int = Field(50052, ge=0, le=65535)
@@ -99,3 +158,29 @@ class WorkerSettings(MailProcessSettings, WorkerDatabaseSettings):
         """How often idle mailboxes are looked at."""
         longest = max(self.mail_poll_seconds, self.mail_poll_longest_seconds)
         return IdleIntervals(shortest=self.mail_poll_seconds, longest=longest)
+
+
+class DelivererSettings(WebhookSettings, DelivererDatabaseSettings, ProcessSettings):
+    """The settings of a deliverer. `deliverer_slots` tries are under way at a time, a part of them for one endpoint."""
+
+    deliverer_admin_host: str = "127.0.0.1"
+    deliverer_admin_port: int = Field(9105, ge=0, le=65535)
+    deliverer_slots: int = Field(64, ge=1, le=1000)
+    deliverer_slots_per_endpoint: int = Field(8, ge=1, le=1000)
+    deliverer_postgres_pool: int = Field(10, ge=2)
+    # Seconds of a try, until the answer is read.
+    webhook_timeout_seconds: float = Field(15, ge=1, le=60)
+    # Days without a delivery after which an endpoint is disabled, and for which delivered events are shown.
+    webhook_disable_days: float = Field(5, gt=0)
+    webhook_delivery_days: float = Field(3, gt=0, le=30)
+
+    @model_validator(mode="after")
+    def _has_a_key(self) -> Self:
+        if self.mail_secret_key is None:
+            raise ValueError("MAIL_SECRET_KEY: must be set, as for mail (docs/webhooks.md)")
+        return self
+
+    @property
+    def disable_after(self) -> timedelta:
+        """For how long an endpoint may take nothing."""
+        return timedelta(days=self.webhook_disable_days)

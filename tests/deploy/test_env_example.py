@@ -13,12 +13,13 @@ from services.auth.settings import AuthMigrationSettings, AuthSettings
 from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
-from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSettings
+from services.mail.settings import DelivererSettings, MailMigrationSettings, MailSettings, WorkerSettings
 from services.sandbox.settings import Settings as SandboxSettings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: tuple[type[Settings], ...] = (
-    *(AuthSettings, GatewaySettings, ConsoleSettings, MailSettings, WorkerSettings, SandboxSettings),
+    *(AuthSettings, GatewaySettings, ConsoleSettings, MailSettings, WorkerSettings, DelivererSettings),
+    SandboxSettings,
     *(AuthMigrationSettings, MailMigrationSettings),
 )
 OF_OPENTELEMETRY = {environment_variables.OTEL_TRACES_SAMPLER, environment_variables.OTEL_TRACES_SAMPLER_ARG}

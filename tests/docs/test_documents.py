@@ -99,7 +99,7 @@ class TestMissingNames:
     def test_are_none_of_classes_methods_functions_fields_and_constants(self) -> None:
         text = (
             "`services/mail/ids.py::PublicId::mailbox_id` `services/mail/ids.py::_to_text` "
-            "`services/mail/store/tables.py::mailboxes` `services/auth/cipher.py::Cipher::encrypt` "
+            "`services/mail/store/tables.py::mailboxes` `services/kit/cipher.py::Cipher::encrypt` "
             "`services/kit/rpc/allow_list.py::Callers`"
         )
         assert missing_names(text) == []

@@ -64,6 +64,9 @@ class Tenant:
     # A connect session of the application default, and the code that completes it.
     connect_session: str = ""
     connect_code: str = ""
+    # A webhook of the application default, and a delivery of it.
+    webhook_id: str = _UNKNOWN
+    delivery_id: str = "0"
 
     def request(self, operation: str) -> tuple[str, str, dict[str, Any]]:
         """Return method, path and options of a request for something of this tenant."""
@@ -76,11 +79,13 @@ class Tenant:
             "users": self.user_id,
             "keys": self.key_id,
             "applications": self.application_id,
+            "webhooks": self.webhook_id,
             "sessions": self.connect_session if path.startswith("/connect/") else _UNKNOWN,
         }
         kind = re.split(r"/\{id\}", path)[0].rpartition("/")[2] if "{id}" in path else one
         path = path.replace("{id}", ids.get(kind, "")).replace("{attachment_id}", self.attachment_id)
         path = path.replace("{mailbox_id}", self.mailbox_id).replace("{account_id}", self.mailbox_id)
+        path = path.replace("{delivery_id}", self.delivery_id)
         return method, path, self.options(operation)
 
     def options(self, operation: str) -> dict[str, Any]:
@@ -96,6 +101,10 @@ class Tenant:
             "exchangeToken": exchange_of(self.user_id),
             "createConnectSession": {"external_user_id": "42", "redirect_url": RETURN},
             "completeConnectSession": {"code": self.connect_code},
+            "createWebhook": {"url": "https://shop.example/another"},
+            "updateWebhook": {"description": "changed"},
+            "rotateWebhookSecret": {},
+            "replayWebhook": {"since": "2026-11-30T06:00:00Z"},
         }
         if operation in bodies:
             return {"json": bodies[operation]}
@@ -115,7 +124,10 @@ def exchange_of(user_id: str, *scopes: str) -> dict[str, str]:
 
 # Operations that name nothing of a tenant: a key gets what is its own application's.
 UNNAMED = frozenset(
-    ("listMailboxes", "listAddresses", "listUsers", "addUser", "listKeys", "createKey", "listApplications")
+    (
+        *("listMailboxes", "listAddresses", "listUsers", "addUser", "listKeys", "createKey", "listApplications"),
+        *("listWebhooks", "createWebhook"),
+    )
 ) | {"createApplication", "createConnectSession"}
 # Those after which something is gone: each has a tenant of its own.
 DESTRUCTIVE = frozenset({"disconnectMailbox", "disconnectAddress", "deleteOneUser", "deleteUser"})
@@ -203,6 +215,15 @@ class World:
             case _:
                 return self.key("--operator") if is_operators else self.key(_ALL_SCOPES)
 
+    def webhook(self) -> tuple[str, str]:
+        """Return the ids of a new webhook of the application default, and of its first delivery."""
+        headers = {"Authorization": f"Bearer {self.key(_ALL_SCOPES)}"}
+        made = self.http.post("/webhooks", json={"url": "https://shop.example/hook"}, headers=headers)
+        assert made.status_code == 201, made.text
+        webhook_id = made.json()["id"]
+        [delivery] = self.http.get(f"/webhooks/{webhook_id}/deliveries", headers=headers).json()["deliveries"]
+        return webhook_id, delivery["id"]
+
     def send(self, tenant: Tenant, operation: str, credential: str | None) -> httpx.Response:
         """Send a request for something of the tenant."""
         method, path, options = tenant.request(operation)
@@ -244,6 +265,7 @@ def world(stack: RunningStack, http: httpx.Client) -> Iterator[World]:
     world.tenant.application_id = other.json()["id"]
     world.tenant.key_id = id_of(world.made(name="of the tenant"))
     stack.api_key(f"--redirect-url={RETURN}")
+    world.tenant.webhook_id, world.tenant.delivery_id = world.webhook()
     session = BackEnd(http, world.key(_ALL_SCOPES)).start("42")
     back = consented(http, session["url"], control.new_user())
     world.tenant.connect_session, world.tenant.connect_code = back["session"], back["code"]
@@ -284,7 +306,7 @@ class TestOperation:
         answer = world.send(world.tenant, operation, credential)
         wanted = expected(case, operation)
         assert answer.is_success if wanted == 200 else answer.status_code == wanted, answer.text
-        for secret in (world.tenant.mailbox_id, world.tenant.user_id, world.tenant.key_id):
+        for secret in (world.tenant.mailbox_id, world.tenant.user_id, world.tenant.key_id, world.tenant.webhook_id):
             assert secret not in answer.text
         if wanted == 401:
             assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -294,6 +316,8 @@ class TestOperation:
         tenant = world.new_tenant() if operation in DESTRUCTIVE else world.tenant
         if operation == "revokeKey":
             tenant = replace(tenant, key_id=id_of(world.made(name="to revoke")))
+        if operation == "deleteWebhook":
+            tenant = replace(tenant, webhook_id=world.webhook()[0])
         answer = world.send(tenant, operation, world.credential("right", operation))
         assert answer.is_success, answer.text
 

@@ -14,7 +14,7 @@ from tests.support.e2e.people import Person
 from tests.support.e2e.running_stack import RunningStack
 
 ROOT = Path(__file__).parents[2]
-PROCESSES = ("gateway", "auth", "mail", "worker")
+PROCESSES = ("gateway", "auth", "mail", "worker", "deliverer")
 # Suffixes that Prometheus adds to a histogram.
 SERIES = re.compile(r"_(bucket|sum|count)$")
 

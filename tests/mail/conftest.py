@@ -29,10 +29,11 @@ OpenStage = Callable[..., AbstractAsyncContextManager[Stage]]
 
 @dataclass(frozen=True)
 class MailRoles:
-    """The database as mail and as its workers enter it."""
+    """The database as mail, its workers and its deliverers enter it."""
 
     mail: Postgres
     worker: Postgres
+    deliverer: Postgres
 
 
 def migrate(
@@ -58,6 +59,8 @@ def migrate(
             "MAIL_POSTGRES_PASSWORD": roles.mail.password.get_secret_value(),
             "WORKER_POSTGRES_USER": roles.worker.user,
             "WORKER_POSTGRES_PASSWORD": roles.worker.password.get_secret_value(),
+            "DELIVERER_POSTGRES_USER": roles.deliverer.user,
+            "DELIVERER_POSTGRES_PASSWORD": roles.deliverer.password.get_secret_value(),
         }
     command = [sys.executable, "-m", "services.mail.migrations", *arguments]
     return subprocess.run(
@@ -85,7 +88,8 @@ def entered_as(database: Postgres, role: str) -> Postgres:
 def mail_databases(create_database: Callable[[str], Database], new_role: Callable[[str], str]) -> MailRoles:
     """Return a database as the roles of the processes enter it; `mail_database` migrates it."""
     database = settings_of(create_database("mail"))
-    return MailRoles(entered_as(database, new_role("mail_service")), entered_as(database, new_role("mail_worker")))
+    names = ("mail_service", "mail_worker", "mail_deliverer")
+    return MailRoles(*(entered_as(database, new_role(name)) for name in names))
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +120,7 @@ async def servers(
             database=mail_database,
             mail_database=mail_databases.mail,
             worker_database=mail_databases.worker,
+            deliverer_database=mail_databases.deliverer,
             pool=pool,
             mail_pool=mail_pool,
             redis=redis,

@@ -26,6 +26,10 @@ LISTS: dict[Channel, Sequence[Rpc]] = {
 NOT_RETRIED: dict[Rpc, str] = {
     ("mailroom.auth.v1.ApiKeyService", "CreateApiKey"): "a repeat makes a key that no one knows of",
     ("mailroom.auth.v1.ApplicationService", "CreateApplication"): "a repeat finds the name taken",
+    ("mailroom.mail.v1.WebhookService", "CreateWebhook"): "a repeat makes a webhook whose secret no one knows",
+    ("mailroom.mail.v1.WebhookService", "DeleteWebhook"): "a repeat finds none",
+    ("mailroom.mail.v1.WebhookService", "RotateWebhookSecret"): "a repeat ends the secret that is in use",
+    ("mailroom.mail.v1.WebhookService", "TestWebhook"): "a repeat sends another test",
 }
 
 

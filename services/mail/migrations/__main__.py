@@ -7,7 +7,7 @@ from services.kit.settings import load
 from services.kit.stores.migrations.command import main
 from services.kit.stores.migrations.roles import ProcessRole
 from services.mail.settings import MailMigrationSettings
-from services.mail.store.privileges import MAIL, WORKER
+from services.mail.store.privileges import DELIVERER, MAIL, WORKER
 from services.mail.store.tables import metadata
 
 if __name__ == "__main__":
@@ -18,5 +18,9 @@ if __name__ == "__main__":
         metadata=metadata,
         owner=settings.owner,
         administrator=settings.administrator,
-        roles=[ProcessRole(settings.database, MAIL), ProcessRole(settings.worker_database, WORKER)],
+        roles=[
+            ProcessRole(settings.database, MAIL),
+            ProcessRole(settings.worker_database, WORKER),
+            ProcessRole(settings.deliverer_database, DELIVERER),
+        ],
     )

@@ -19,12 +19,15 @@ from services.mail.reading.threads import Threads
 from services.mail.rpc.mailboxes import MailboxServicer
 from services.mail.rpc.messages import MessageServicer
 from services.mail.rpc.syncs import SyncServicer
+from services.mail.rpc.webhooks import WebhookServicer
 from services.mail.syncs import Syncs
+from services.mail.webhooks.endpoints import Webhooks
 
 CALLERS = {
     "mailroom.mail.v1.MailboxService": frozenset({"gateway"}),
     "mailroom.mail.v1.MessageService": frozenset({"gateway"}),
     "mailroom.mail.v1.SyncService": frozenset({"gateway"}),
+    "mailroom.mail.v1.WebhookService": frozenset({"gateway"}),
 }
 
 # Their callers prove themselves by a token of the provider.
@@ -42,6 +45,7 @@ def registrations(
     sync_list: SyncList,
     notifications: Notifications,
     downloads: Downloads,
+    webhooks: Webhooks,
     ids: PublicIds,
     limits: Mapping[str, ProviderLimits],
 ) -> list[Callable[[aio.Server], None]]:
@@ -65,4 +69,5 @@ def registrations(
                 seconds_per_message={name: limit.seconds_per_message for name, limit in limits.items()},
             ),
         ),
+        partial(mail_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookServicer(webhooks, ids=ids)),
     ]

@@ -12,11 +12,11 @@ from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import OpenMailbox
 from services.mail.reading.change_feed import ChangeFeed
+from services.mail.reading.message_json import summaries_to_json
 from services.mail.reading.messages import Messages
 from services.mail.reading.threads import Threads
 from services.mail.rpc.downloads import fields_of, part_id_of, stream_parts
 from services.mail.rpc.from_proto import filter_of, find_mailbox, named_mailboxes, owner_of, position_of
-from services.mail.rpc.list_json import summaries_to_json
 from services.mail.rpc.to_proto import (
     change_to_proto,
     detail_to_proto,

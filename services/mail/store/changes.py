@@ -11,8 +11,9 @@ a new incarnation with a random name.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -75,6 +76,10 @@ part of the writing statement it needs no round trip of its own.
 """
 
 
+# The webhooks' statements name no control table.
+_SUMMARY_OF_ACCOUNT = SUMMARY.replace("b.account_id", "$2::uuid AS account_id")
+
+
 class ChangeKind(Enum):
     """The kind of a change to a message or to a label."""
 
@@ -109,6 +114,23 @@ class Change:
     message: MessageSummary | None = None
     label_id: str | None = None
     label: Label | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told(Change):
+    """A change as webhooks tell of it, with its time; `details` are those of an event."""
+
+    changed_at: datetime
+    event: FeedEvent | None = None
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """The latest position of a feed, and the number after which webhooks begin; None while the first sync goes on."""
+
+    latest: Position
+    live_from: int | None
 
 
 async def position(connection: Connection, mailbox_id: int) -> Position:
@@ -159,6 +181,75 @@ async def is_in_feed(connection: Connection, mailbox_id: int, seen: Position, *,
     return last_seq is not None and seen.seq <= last_seq
 
 
+async def feed(connection: Connection, mailbox_id: int) -> Feed | None:
+    """Return where the feed of a mailbox stands; None for one without changes."""
+    row = await connection.fetchrow(
+        "SELECT incarnation, last_seq, live_from FROM change_feeds WHERE mailbox_id = $1", mailbox_id
+    )
+    if row is None:
+        return None
+    return Feed(latest=Position(incarnation=row["incarnation"], seq=row["last_seq"]), live_from=row["live_from"])
+
+
+async def first_kept(connection: Connection, mailbox_id: int, seq: int) -> int | None:
+    """Return the number of the first kept change after `seq`."""
+    found: int | None = await connection.fetchval(
+        """
+        SELECT seq FROM message_changes WHERE mailbox_id = $1 AND seq > $2 AND changed_at > now() - $3::interval
+        ORDER BY seq LIMIT 1
+        """,
+        mailbox_id,
+        seq,
+        KEPT,
+    )
+    return found
+
+
+async def last_until(connection: Connection, mailbox_id: int, moment: datetime) -> int | None:
+    """Return the number of the last kept change up to a moment."""
+    found: int | None = await connection.fetchval(
+        "SELECT seq FROM message_changes WHERE mailbox_id = $1 AND changed_at <= $2 ORDER BY seq DESC LIMIT 1",
+        mailbox_id,
+        moment,
+    )
+    return found
+
+
+async def to_tell(
+    connection: Connection,
+    mailbox_id: int,
+    *,
+    account_id: UUID,
+    after: int,
+    until: int,
+    live_from: int,
+    limit: int,
+    label_names: Mapping[str, str],
+) -> list[Told]:
+    """Return up to `limit` changes with their numbers from `after` (exclusive) to `until`.
+
+    Up to `live_from` only events.
+    """
+    rows = await connection.fetch(
+        f"""
+        SELECT {_SUMMARY_OF_ACCOUNT}, c.seq, c.message_id AS changed_id, c.kind, c.label_id AS changed_label, c.event,
+            c.details, c.changed_at, l.name AS label_name, l.type AS label_type, l.role AS label_role
+        FROM message_changes c
+        LEFT JOIN messages m ON (m.mailbox_id, m.message_id) = (c.mailbox_id, c.message_id)
+        LEFT JOIN labels l ON (l.mailbox_id, l.label_id) = (c.mailbox_id, c.label_id) AND l.removed_at IS NULL
+        WHERE c.mailbox_id = $1 AND c.seq > $3 AND c.seq <= $4 AND (c.seq > $5 OR c.event IS NOT NULL)
+        ORDER BY c.seq LIMIT $6
+        """,
+        mailbox_id,
+        account_id,
+        after,
+        until,
+        live_from,
+        limit,
+    )
+    return [_told_of(row, label_names) for row in rows]
+
+
 async def positions(connection: Connection, mailbox_ids: Sequence[int]) -> dict[int, int]:
     """Return the latest change number of each mailbox that has changes."""
     rows = await connection.fetch(
@@ -206,6 +297,21 @@ async def between(
         last_seq,
     )
     return [_change_of(row, label_names) for row in rows]
+
+
+def _told_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> Told:
+    change = _change_of(row, label_names)
+    return Told(
+        seq=change.seq,
+        kind=change.kind,
+        message_id=change.message_id,
+        message=change.message,
+        label_id=change.label_id,
+        label=change.label,
+        changed_at=row["changed_at"],
+        event=None if row["event"] is None else FeedEvent(row["event"]),
+        details=json.loads(row["details"] or "{}"),
+    )
 
 
 def _kind_of(row: asyncpg.Record) -> ChangeKind:

@@ -1,7 +1,7 @@
 """What the roles of mail's processes may do with the tables, in SQL's words; the tables' owner is another role.
 
 The service serves readers: it changes and erases no message. Workers write the copy: they make no mailbox, and move
-none to another account.
+none to another account. Deliverers write neither.
 
 A new privilege comes with the release that needs it. One that is not needed any more goes a release later: processes of
 the release before still run while migrations withdraw it.
@@ -41,6 +41,11 @@ MAIL: Mapping[str, str] = {
     "change_feeds": "SELECT, INSERT, UPDATE (last_seq, incarnation, database_id, live_from)",
     "feed_incarnations": "SELECT, INSERT",
     "feed_heads": "SELECT, INSERT, UPDATE (seq, incarnation, moved_at, disconnected_at)",
+    "webhook_endpoints": "SELECT, INSERT, UPDATE (url, description, event_types, account_ids, starts_at, "
+    "disabled_reason, disabled_at, failing_since, refused_in_row), DELETE",
+    "webhook_secrets": "SELECT, INSERT, UPDATE (ends_at), DELETE",
+    "webhook_cursors": "SELECT, INSERT, UPDATE, DELETE",
+    "webhook_deliveries": "SELECT, INSERT, UPDATE (state, due_at, ended_at)",
 }
 WORKER: Mapping[str, str] = {
     "mailboxes": "SELECT, UPDATE (user_id, email, former_emails, status, access_denied_reason, denials, denied_since, "
@@ -73,4 +78,18 @@ WORKER: Mapping[str, str] = {
     "folder_records": "SELECT, INSERT, DELETE",
     "thread_references": "SELECT, INSERT, DELETE",
     "thread_merges": "SELECT, INSERT, UPDATE (kept_id, kept_since, is_moved), DELETE",
+}
+# Deliverers reach the endpoints of applications: they read what lists show of a message, and no bodies.
+DELIVERER: Mapping[str, str] = {
+    "mailboxes": "SELECT (mailbox_id, account_id, application_id, user_id)",
+    "feed_heads": "SELECT, INSERT, UPDATE (seq, incarnation, moved_at)",
+    "change_feeds": "SELECT",
+    "message_changes": "SELECT",
+    "messages": "SELECT",
+    "labels": "SELECT",
+    "public_id_key": "SELECT",
+    "webhook_endpoints": "SELECT, UPDATE (disabled_reason, disabled_at, failing_since, refused_in_row)",
+    "webhook_secrets": "SELECT, UPDATE (encrypted)",
+    "webhook_cursors": "SELECT, INSERT, UPDATE, DELETE",
+    "webhook_deliveries": "SELECT, INSERT, UPDATE, DELETE",
 }

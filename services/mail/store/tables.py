@@ -653,3 +653,110 @@ quota_watermarks = Table(
     Column("provider", Text, nullable=False, server_default=text("''")),
     postgresql_with={"fillfactor": 50},
 )
+
+# What applications have asked webhooks for, and where these stand. The tables below hold no mail.
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("endpoint_id", Uuid, primary_key=True),
+    Column("application_id", Uuid, nullable=False, index=True),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=text("''")),
+    # Types of events; empty: all.
+    Column("event_types", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # Accounts of the mailboxes; null: all of the application.
+    Column("account_ids", ARRAY(Uuid)),
+    # Whether changes from before the endpoint, and those of first syncs, are delivered.
+    Column("backfill", Boolean, nullable=False, server_default=text("false")),
+    # Why it is disabled: failing, gone. Empty: it is enabled.
+    Column("disabled_reason", Text, nullable=False, server_default=text("''")),
+    # Changes from then on are delivered, where no cursor says otherwise.
+    _time("starts_at", default="now()"),
+    # Since when nothing has been delivered although it was tried, and how many events in a row were refused.
+    _time("failing_since", nullable=True),
+    Column("refused_in_row", BigInteger, nullable=False, server_default=text("0")),
+    _time("created_at", default="now()"),
+    _time("disabled_at", nullable=True),
+)
+
+# The secrets that sign deliveries to an endpoint, encrypted: the newest one, and an earlier one until it ends.
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("endpoint_id", Uuid, nullable=False),
+    Column("secret_id", BigInteger, Identity(always=True), nullable=False),
+    Column("encrypted", LargeBinary, nullable=False),
+    _time("created_at", default="now()"),
+    _time("ends_at", nullable=True),
+    PrimaryKeyConstraint("endpoint_id", "secret_id"),
+    ForeignKeyConstraint(["endpoint_id"], ["webhook_endpoints.endpoint_id"], ondelete="CASCADE"),
+)
+
+# How far the feed of a mailbox is delivered to an endpoint, the lease of the deliverer that has it, and when a failed
+# event is tried again. A row exists where the feed has moved since the endpoint was made.
+webhook_cursors = Table(
+    "webhook_cursors",
+    metadata,
+    Column("endpoint_id", Uuid, nullable=False),
+    Column("mailbox_id", BigInteger, nullable=False),
+    # The last change that was delivered, parked, or not asked for; null: it is still to be looked up.
+    Column("seq", BigInteger),
+    # The position that the next event names as the one before it, and whether a chain begins with it.
+    Column("previous_incarnation", BigInteger, nullable=False, server_default=text("0")),
+    Column("previous_seq", BigInteger, nullable=False, server_default=text("0")),
+    Column("chain_start", Boolean, nullable=False, server_default=text("true")),
+    # Up to this change events are delivered once more.
+    Column("replayed_until", BigInteger, nullable=False, server_default=text("0")),
+    # Whether the next event is `mailbox.resync_required`, at the change `seq`, and whether nothing more is to be
+    # delivered, since the mailbox is disconnected.
+    Column("resync_due", Boolean, nullable=False, server_default=text("false")),
+    Column("is_ended", Boolean, nullable=False, server_default=text("false")),
+    # Failed tries of the next event, since when, and whether the endpoint was down or refused it.
+    Column("tries", BigInteger, nullable=False, server_default=text("0")),
+    _time("failing_since", nullable=True),
+    _time("due_at", nullable=True),
+    Column("lease_owner", Uuid),
+    _time("lease_until", nullable=True),
+    Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("endpoint_id", "mailbox_id"),
+    ForeignKeyConstraint(["endpoint_id"], ["webhook_endpoints.endpoint_id"], ondelete="CASCADE"),
+    Index("ix_webhook_cursors_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    postgresql_with={"fillfactor": 50, **_vacuum(0.05)},
+)
+
+# Events that were tried, with their last tries, and those that belong to no feed until they are: tests, and news of
+# other endpoints. Kept for some days.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("endpoint_id", Uuid, nullable=False),
+    Column("delivery_id", BigInteger, Identity(always=True), nullable=False),
+    # `webhook-id`, the same for each try.
+    Column("event_id", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    # Null for events that belong to no feed.
+    Column("mailbox_id", BigInteger),
+    Column("account_id", Uuid),
+    Column("seq", BigInteger),
+    Column("incarnation", BigInteger),
+    # pending, delivered, failing, parked or abandoned.
+    Column("state", Text, nullable=False),
+    Column("tries", BigInteger, nullable=False, server_default=text("0")),
+    # The last tries: JSON objects with at, status, milliseconds, error, body.
+    Column("attempts", JSONB, nullable=False, server_default=text("'[]'")),
+    # The event's data, of those that belong to no feed.
+    Column("data", JSONB),
+    # When it is tried apart from its feed, and until when a deliverer does so.
+    _time("due_at", nullable=True),
+    _time("lease_until", nullable=True),
+    _time("created_at", default="now()"),
+    _time("ended_at", nullable=True),
+    PrimaryKeyConstraint("endpoint_id", "delivery_id"),
+    UniqueConstraint("endpoint_id", "event_id"),
+    ForeignKeyConstraint(["endpoint_id"], ["webhook_endpoints.endpoint_id"], ondelete="CASCADE"),
+    Index("ix_webhook_deliveries_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_webhook_deliveries_created_at", "created_at"),
+    # Whether an endpoint takes anything.
+    Index("ix_webhook_deliveries_delivered", "endpoint_id", "ended_at", postgresql_where=text("state = 'delivered'")),
+    postgresql_with=_vacuum(0.02),
+)

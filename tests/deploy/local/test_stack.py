@@ -19,7 +19,15 @@ from deploy.local.children import command_line
 _FREE = dict.fromkeys(
     (
         *("GATEWAY_PORT", "GATEWAY_ADMIN_PORT", "AUTH_PORT", "AUTH_ADMIN_PORT", "MAIL_PORT", "MAIL_ADMIN_PORT"),
-        *("WORKER_ADMIN_PORT", "SANDBOX_PORT", "CONSOLE_PORT", "CONSOLE_ADMIN_PORT", "POSTGRES_PORT", "REDIS_PORT"),
+        *(
+            "WORKER_ADMIN_PORT",
+            "DELIVERER_ADMIN_PORT",
+            "SANDBOX_PORT",
+            "CONSOLE_PORT",
+            "CONSOLE_ADMIN_PORT",
+            "POSTGRES_PORT",
+            "REDIS_PORT",
+        ),
     ),
     "0",
 )

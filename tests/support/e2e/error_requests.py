@@ -13,6 +13,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 
+from deploy.local.ports import Ports
 from services.kit.api_key import generate
 from services.kit.scopes import OPERATOR_SCOPES, Scope
 from tests.support.e2e.back_ends import RETURN, BackEnd
@@ -153,6 +154,8 @@ _EXCHANGE = {
 }
 _by_key("invalid_scope", "POST", "/auth/token/exchange", json={**_EXCHANGE, "scope": "keys.manage"})
 _by_key("insufficient_scope", "GET", "/applications")
+_by_key("invalid_webhook", "POST", "/webhooks", json={"url": "https://shop.example:25/"})
+_by_key("webhook_not_found", "GET", f"/webhooks/{_UNKNOWN}")
 _by_key("api_key_not_found", "DELETE", "/keys/0A1b2C3d4E5")
 _by_key("application_not_found", "PATCH", f"/applications/{uuid4()}", operator=True, json={"redirect_urls": []})
 _by_key("application_exists", "POST", "/applications", operator=True, json={"name": "default"})
@@ -162,6 +165,47 @@ _by_key(
     operator=True,
     json={"name": "insecure", "redirect_urls": ["http://shop.example/"]},
 )
+
+
+@_gives("delivery_not_found")
+async def _retry_of_no_delivery(place: Place) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {place.key}"}
+    made = place.http.post("/webhooks", json={"url": "https://shop.example/hook"}, headers=headers).json()
+    return place.http.post(f"/webhooks/{made['id']}/deliveries/1000000000/retry", headers=headers)
+
+
+@_gives("too_many_webhooks")
+async def _one_webhook_too_many(place: Place) -> httpx.Response:
+    name = f"many-{uuid4()}"
+    operator = {"Authorization": f"Bearer {place.operator_key}"}
+    place.http.post("/applications", json={"name": name}, headers=operator).raise_for_status()
+    key = place.stack.api_key(f"--application={name}", "--scopes=webhooks.manage")
+    for _ in range(20):
+        made = _new_webhook(place.http, key)
+        assert made.status_code == 201, made.text
+    return _new_webhook(place.http, key)
+
+
+@_gives("webhooks_off")
+async def _webhook_without_a_key(place: Place) -> httpx.Response:
+    ports, stack = Ports(), place.stack
+    mail_port, gateway_port = ports.free(), ports.free()
+    mail = stack.add_twin("mail", number=3, MAIL_PORT=mail_port, MAIL_ADMIN_PORT=ports.free())
+    gateway = stack.add_twin("gateway", number=3, GATEWAY_PORT=gateway_port, GATEWAY_ADMIN_PORT=ports.free())
+    stack.start(mail, MAIL_SECRET_KEY="")
+    stack.start(gateway, MAIL_ADDRESS=f"127.0.0.1:{mail_port}")
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{gateway_port}", trust_env=False, timeout=30) as client:
+            return _new_webhook(client, place.key)
+    finally:
+        stack.stop(gateway)
+        stack.stop(mail)
+        ports.release()
+
+
+def _new_webhook(client: httpx.Client, key: str) -> httpx.Response:
+    body = {"url": "https://shop.example/hook"}
+    return client.post("/webhooks", json=body, headers={"Authorization": f"Bearer {key}"})
 
 
 @_gives("malformed_api_key")

@@ -17,13 +17,15 @@ class Servers:
     """Servers, and one migrated database that every stage empties.
 
     `database` and `pool` enter it as its owner, for what tests arrange and look at; `mail_database`
-    and `mail_pool` as the mail service, `worker_database` as a worker.
+    and `mail_pool` as the mail service, `worker_database` as a worker,
+    `deliverer_database` as a deliverer.
     """
 
     sandbox: Sandbox
     database: Postgres
     mail_database: Postgres
     worker_database: Postgres
+    deliverer_database: Postgres
     pool: Pool
     mail_pool: Pool
     redis: Redis
@@ -32,7 +34,8 @@ class Servers:
         """Delete all mailboxes, users to delete, quota and faults."""
         # TRUNCATE makes new files for every table and index, which takes longer than most tests.
         await self.pool.execute(
-            "DELETE FROM mailboxes; DELETE FROM user_deletions; DELETE FROM quota_watermarks; DELETE FROM feed_heads"
+            "DELETE FROM mailboxes; DELETE FROM user_deletions; DELETE FROM quota_watermarks; DELETE FROM feed_heads;"
+            "DELETE FROM webhook_endpoints"
         )
         await close_tracked()
         await self.forget_quota()

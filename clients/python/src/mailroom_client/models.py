@@ -289,6 +289,59 @@ class KeyEvent(Model):
     client: str | None
 
 
+class Webhook(Model):
+    """A webhook without its secret. `events` empty: all; `mailbox_ids` None: all mailboxes of the application."""
+
+    id: UUID
+    url: str
+    events: Sequence[str]
+    mailbox_ids: Sequence[UUID] | None
+    description: str
+    backfill: bool
+    status: str
+    disabled_reason: str | None
+    disabled_at: Time | None
+    failing_since: Time | None
+    created_at: Time
+
+
+class CreatedWebhook(Webhook):
+    """A new webhook with the secret that verifies its deliveries, which is shown this once."""
+
+    secret: str
+
+
+class WebhookSecret(Model):
+    """A new secret of a webhook, which is shown this once."""
+
+    secret: str
+
+
+class DeliveryAttempt(Model):
+    """A try to deliver an event. `status` None: no answer came, for the reason in `error`."""
+
+    at: Time
+    status: int | None
+    error: str | None
+    duration_ms: int
+    body: str
+
+
+class Delivery(Model):
+    """An event that a webhook was or will be sent, with its last tries."""
+
+    id: str
+    event_id: str
+    event: str
+    mailbox_id: UUID | None
+    position: str | None
+    state: str
+    tries: int
+    attempts: Sequence[DeliveryAttempt]
+    created_at: Time
+    ended_at: Time | None
+
+
 class Application(Model):
     """An application: whom keys act for."""
 

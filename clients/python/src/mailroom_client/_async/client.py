@@ -12,6 +12,7 @@ from mailroom_client._async.connections import AsyncConnections
 from mailroom_client._async.emails import AsyncEmails
 from mailroom_client._async.mailboxes import AsyncMailboxes, AsyncSyncs
 from mailroom_client._async.transport import AsyncTransport
+from mailroom_client._async.webhooks import AsyncWebhooks
 from mailroom_client._request import Request
 from mailroom_client._retry import Retries
 from mailroom_client.models import Token
@@ -52,6 +53,7 @@ class AsyncMailroom:
         self.users = AsyncUsers(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.applications = AsyncApplications(self._transport)
+        self.webhooks = AsyncWebhooks(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

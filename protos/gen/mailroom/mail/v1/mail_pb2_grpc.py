@@ -1024,3 +1024,525 @@ class SyncService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class WebhookServiceStub:
+    """Webhooks of an application, for API keys with the scope `webhooks.manage`. Others of all RPCs have none:
+    PERMISSION_DENIED wrong_credential. Each but CreateWebhook and ListWebhooks: NOT_FOUND webhook_not_found.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CreateWebhook = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/CreateWebhook',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.CreateWebhookRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.CreateWebhookResponse.FromString,
+                _registered_method=True)
+        self.ListWebhooks = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/ListWebhooks',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhooksRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhooksResponse.FromString,
+                _registered_method=True)
+        self.GetWebhook = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/GetWebhook',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetWebhookRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetWebhookResponse.FromString,
+                _registered_method=True)
+        self.UpdateWebhook = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/UpdateWebhook',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.UpdateWebhookRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.UpdateWebhookResponse.FromString,
+                _registered_method=True)
+        self.DeleteWebhook = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/DeleteWebhook',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteWebhookRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteWebhookResponse.FromString,
+                _registered_method=True)
+        self.RotateWebhookSecret = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/RotateWebhookSecret',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RotateWebhookSecretRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RotateWebhookSecretResponse.FromString,
+                _registered_method=True)
+        self.TestWebhook = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/TestWebhook',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.TestWebhookRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.TestWebhookResponse.FromString,
+                _registered_method=True)
+        self.EnableWebhook = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/EnableWebhook',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.EnableWebhookRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.EnableWebhookResponse.FromString,
+                _registered_method=True)
+        self.ListWebhookDeliveries = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/ListWebhookDeliveries',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhookDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.RetryWebhookDelivery = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/RetryWebhookDelivery',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetryWebhookDeliveryRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetryWebhookDeliveryResponse.FromString,
+                _registered_method=True)
+        self.ReplayWebhook = channel.unary_unary(
+                '/mailroom.mail.v1.WebhookService/ReplayWebhook',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ReplayWebhookRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ReplayWebhookResponse.FromString,
+                _registered_method=True)
+
+
+class WebhookServiceServicer:
+    """Webhooks of an application, for API keys with the scope `webhooks.manage`. Others of all RPCs have none:
+    PERMISSION_DENIED wrong_credential. Each but CreateWebhook and ListWebhooks: NOT_FOUND webhook_not_found.
+    """
+
+    def CreateWebhook(self, request, context):
+        """Makes an endpoint; its secret is shown this once. Not idempotent. INVALID_ARGUMENT invalid_webhook;
+        FAILED_PRECONDITION too_many_webhooks, webhooks_off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhooks(self, request, context):
+        """All of the application, oldest first. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWebhook(self, request, context):
+        """Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateWebhook(self, request, context):
+        """Changes what is given. Other events or mailboxes begin new chains. Idempotent. INVALID_ARGUMENT invalid_webhook.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteWebhook(self, request, context):
+        """Not idempotent: a repeat finds none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateWebhookSecret(self, request, context):
+        """Makes a secret; the one before signs beside it for a while, earlier ones end. Not idempotent.
+        INVALID_ARGUMENT invalid_webhook; FAILED_PRECONDITION webhooks_off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestWebhook(self, request, context):
+        """Has a test delivered. Not idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableWebhook(self, request, context):
+        """Enables a webhook, which goes on where it stopped. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhookDeliveries(self, request, context):
+        """Deliveries, newest first. Idempotent. INVALID_ARGUMENT invalid_page_token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryWebhookDelivery(self, request, context):
+        """Has an event delivered once more, apart from its chain. Not idempotent. NOT_FOUND delivery_not_found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayWebhook(self, request, context):
+        """Delivers once more what came after a position, of its mailbox, or after a time. Idempotent.
+        INVALID_ARGUMENT invalid_since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_WebhookServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CreateWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateWebhook,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.CreateWebhookRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.CreateWebhookResponse.SerializeToString,
+            ),
+            'ListWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhooks,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhooksRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhooksResponse.SerializeToString,
+            ),
+            'GetWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWebhook,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetWebhookRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetWebhookResponse.SerializeToString,
+            ),
+            'UpdateWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateWebhook,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.UpdateWebhookRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.UpdateWebhookResponse.SerializeToString,
+            ),
+            'DeleteWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWebhook,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteWebhookRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteWebhookResponse.SerializeToString,
+            ),
+            'RotateWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateWebhookSecret,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RotateWebhookSecretRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RotateWebhookSecretResponse.SerializeToString,
+            ),
+            'TestWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestWebhook,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.TestWebhookRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.TestWebhookResponse.SerializeToString,
+            ),
+            'EnableWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableWebhook,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.EnableWebhookRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.EnableWebhookResponse.SerializeToString,
+            ),
+            'ListWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookDeliveries,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhookDeliveriesRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhookDeliveriesResponse.SerializeToString,
+            ),
+            'RetryWebhookDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryWebhookDelivery,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetryWebhookDeliveryRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.RetryWebhookDeliveryResponse.SerializeToString,
+            ),
+            'ReplayWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayWebhook,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ReplayWebhookRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.ReplayWebhookResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mailroom.mail.v1.WebhookService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mailroom.mail.v1.WebhookService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class WebhookService:
+    """Webhooks of an application, for API keys with the scope `webhooks.manage`. Others of all RPCs have none:
+    PERMISSION_DENIED wrong_credential. Each but CreateWebhook and ListWebhooks: NOT_FOUND webhook_not_found.
+    """
+
+    @staticmethod
+    def CreateWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/CreateWebhook',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.CreateWebhookRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.CreateWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/ListWebhooks',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhooksRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/GetWebhook',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.GetWebhookRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.GetWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/UpdateWebhook',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.UpdateWebhookRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.UpdateWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/DeleteWebhook',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteWebhookRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.DeleteWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/RotateWebhookSecret',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.RotateWebhookSecretRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.RotateWebhookSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/TestWebhook',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.TestWebhookRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.TestWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/EnableWebhook',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.EnableWebhookRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.EnableWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhookDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/ListWebhookDeliveries',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ListWebhookDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryWebhookDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/RetryWebhookDelivery',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.RetryWebhookDeliveryRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.RetryWebhookDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.WebhookService/ReplayWebhook',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ReplayWebhookRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.ReplayWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

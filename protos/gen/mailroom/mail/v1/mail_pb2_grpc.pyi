@@ -338,3 +338,139 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
 def add_SyncServiceServicer_to_server(servicer: SyncServiceServicer, server: _aio.Server) -> None: ...
+
+class WebhookServiceStub:
+    """Webhooks of an application, for API keys with the scope `webhooks.manage`. Others of all RPCs have none:
+    PERMISSION_DENIED wrong_credential. Each but CreateWebhook and ListWebhooks: NOT_FOUND webhook_not_found.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    CreateWebhook: _aio.UnaryUnaryMultiCallable[_mail_pb2.CreateWebhookRequest, _mail_pb2.CreateWebhookResponse]
+    """Makes an endpoint; its secret is shown this once. Not idempotent. INVALID_ARGUMENT invalid_webhook;
+    FAILED_PRECONDITION too_many_webhooks, webhooks_off.
+    """
+    ListWebhooks: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListWebhooksRequest, _mail_pb2.ListWebhooksResponse]
+    """All of the application, oldest first. Idempotent."""
+    GetWebhook: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetWebhookRequest, _mail_pb2.GetWebhookResponse]
+    """Idempotent."""
+    UpdateWebhook: _aio.UnaryUnaryMultiCallable[_mail_pb2.UpdateWebhookRequest, _mail_pb2.UpdateWebhookResponse]
+    """Changes what is given. Other events or mailboxes begin new chains. Idempotent. INVALID_ARGUMENT invalid_webhook."""
+    DeleteWebhook: _aio.UnaryUnaryMultiCallable[_mail_pb2.DeleteWebhookRequest, _mail_pb2.DeleteWebhookResponse]
+    """Not idempotent: a repeat finds none."""
+    RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_mail_pb2.RotateWebhookSecretRequest, _mail_pb2.RotateWebhookSecretResponse]
+    """Makes a secret; the one before signs beside it for a while, earlier ones end. Not idempotent.
+    INVALID_ARGUMENT invalid_webhook; FAILED_PRECONDITION webhooks_off.
+    """
+    TestWebhook: _aio.UnaryUnaryMultiCallable[_mail_pb2.TestWebhookRequest, _mail_pb2.TestWebhookResponse]
+    """Has a test delivered. Not idempotent."""
+    EnableWebhook: _aio.UnaryUnaryMultiCallable[_mail_pb2.EnableWebhookRequest, _mail_pb2.EnableWebhookResponse]
+    """Enables a webhook, which goes on where it stopped. Idempotent."""
+    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListWebhookDeliveriesRequest, _mail_pb2.ListWebhookDeliveriesResponse]
+    """Deliveries, newest first. Idempotent. INVALID_ARGUMENT invalid_page_token."""
+    RetryWebhookDelivery: _aio.UnaryUnaryMultiCallable[_mail_pb2.RetryWebhookDeliveryRequest, _mail_pb2.RetryWebhookDeliveryResponse]
+    """Has an event delivered once more, apart from its chain. Not idempotent. NOT_FOUND delivery_not_found."""
+    ReplayWebhook: _aio.UnaryUnaryMultiCallable[_mail_pb2.ReplayWebhookRequest, _mail_pb2.ReplayWebhookResponse]
+    """Delivers once more what came after a position, of its mailbox, or after a time. Idempotent.
+    INVALID_ARGUMENT invalid_since.
+    """
+
+class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Webhooks of an application, for API keys with the scope `webhooks.manage`. Others of all RPCs have none:
+    PERMISSION_DENIED wrong_credential. Each but CreateWebhook and ListWebhooks: NOT_FOUND webhook_not_found.
+    """
+
+    @_abc_1.abstractmethod
+    def CreateWebhook(
+        self,
+        request: _mail_pb2.CreateWebhookRequest,
+        context: _aio.ServicerContext[_mail_pb2.CreateWebhookRequest, _abc.Awaitable[_mail_pb2.CreateWebhookResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.CreateWebhookResponse]:
+        """Makes an endpoint; its secret is shown this once. Not idempotent. INVALID_ARGUMENT invalid_webhook;
+        FAILED_PRECONDITION too_many_webhooks, webhooks_off.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWebhooks(
+        self,
+        request: _mail_pb2.ListWebhooksRequest,
+        context: _aio.ServicerContext[_mail_pb2.ListWebhooksRequest, _abc.Awaitable[_mail_pb2.ListWebhooksResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.ListWebhooksResponse]:
+        """All of the application, oldest first. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def GetWebhook(
+        self,
+        request: _mail_pb2.GetWebhookRequest,
+        context: _aio.ServicerContext[_mail_pb2.GetWebhookRequest, _abc.Awaitable[_mail_pb2.GetWebhookResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.GetWebhookResponse]:
+        """Idempotent."""
+
+    @_abc_1.abstractmethod
+    def UpdateWebhook(
+        self,
+        request: _mail_pb2.UpdateWebhookRequest,
+        context: _aio.ServicerContext[_mail_pb2.UpdateWebhookRequest, _abc.Awaitable[_mail_pb2.UpdateWebhookResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.UpdateWebhookResponse]:
+        """Changes what is given. Other events or mailboxes begin new chains. Idempotent. INVALID_ARGUMENT invalid_webhook."""
+
+    @_abc_1.abstractmethod
+    def DeleteWebhook(
+        self,
+        request: _mail_pb2.DeleteWebhookRequest,
+        context: _aio.ServicerContext[_mail_pb2.DeleteWebhookRequest, _abc.Awaitable[_mail_pb2.DeleteWebhookResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.DeleteWebhookResponse]:
+        """Not idempotent: a repeat finds none."""
+
+    @_abc_1.abstractmethod
+    def RotateWebhookSecret(
+        self,
+        request: _mail_pb2.RotateWebhookSecretRequest,
+        context: _aio.ServicerContext[_mail_pb2.RotateWebhookSecretRequest, _abc.Awaitable[_mail_pb2.RotateWebhookSecretResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.RotateWebhookSecretResponse]:
+        """Makes a secret; the one before signs beside it for a while, earlier ones end. Not idempotent.
+        INVALID_ARGUMENT invalid_webhook; FAILED_PRECONDITION webhooks_off.
+        """
+
+    @_abc_1.abstractmethod
+    def TestWebhook(
+        self,
+        request: _mail_pb2.TestWebhookRequest,
+        context: _aio.ServicerContext[_mail_pb2.TestWebhookRequest, _abc.Awaitable[_mail_pb2.TestWebhookResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.TestWebhookResponse]:
+        """Has a test delivered. Not idempotent."""
+
+    @_abc_1.abstractmethod
+    def EnableWebhook(
+        self,
+        request: _mail_pb2.EnableWebhookRequest,
+        context: _aio.ServicerContext[_mail_pb2.EnableWebhookRequest, _abc.Awaitable[_mail_pb2.EnableWebhookResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.EnableWebhookResponse]:
+        """Enables a webhook, which goes on where it stopped. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ListWebhookDeliveries(
+        self,
+        request: _mail_pb2.ListWebhookDeliveriesRequest,
+        context: _aio.ServicerContext[_mail_pb2.ListWebhookDeliveriesRequest, _abc.Awaitable[_mail_pb2.ListWebhookDeliveriesResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.ListWebhookDeliveriesResponse]:
+        """Deliveries, newest first. Idempotent. INVALID_ARGUMENT invalid_page_token."""
+
+    @_abc_1.abstractmethod
+    def RetryWebhookDelivery(
+        self,
+        request: _mail_pb2.RetryWebhookDeliveryRequest,
+        context: _aio.ServicerContext[_mail_pb2.RetryWebhookDeliveryRequest, _abc.Awaitable[_mail_pb2.RetryWebhookDeliveryResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.RetryWebhookDeliveryResponse]:
+        """Has an event delivered once more, apart from its chain. Not idempotent. NOT_FOUND delivery_not_found."""
+
+    @_abc_1.abstractmethod
+    def ReplayWebhook(
+        self,
+        request: _mail_pb2.ReplayWebhookRequest,
+        context: _aio.ServicerContext[_mail_pb2.ReplayWebhookRequest, _abc.Awaitable[_mail_pb2.ReplayWebhookResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.ReplayWebhookResponse]:
+        """Delivers once more what came after a position, of its mailbox, or after a time. Idempotent.
+        INVALID_ARGUMENT invalid_since.
+        """
+
+def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _aio.Server) -> None: ...

@@ -1,6 +1,7 @@
-"""Lists of messages as the JSON of the REST API; see ListMessagesResponse."""
+"""Messages as the JSON of the REST API: in lists (see ListMessagesResponse), and in the events of webhooks."""
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -35,6 +36,12 @@ class _Listed(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 def summaries_to_json(messages: Iterable[MessageSummary], ids: PublicIds) -> bytes:
     """Encode the messages as a JSON array."""
     return msgspec.json.encode([_listed(message, ids) for message in messages])
+
+
+def summary_to_builtins(message: MessageSummary, ids: PublicIds) -> dict[str, Any]:
+    """Return a message as a list shows it, in types that JSON has."""
+    builtins: dict[str, Any] = msgspec.to_builtins(_listed(message, ids))
+    return builtins
 
 
 def _listed(message: MessageSummary, ids: PublicIds) -> _Listed:

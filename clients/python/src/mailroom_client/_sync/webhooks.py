@@ -1,0 +1,107 @@
+"""The webhooks of an application, for API keys with the scope `webhooks.manage`."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from mailroom_client._request import Request, Sent, parameters, path_of
+from mailroom_client._sync.transport import Transport
+from mailroom_client.models import CreatedWebhook, Delivery, Model, Webhook, WebhookSecret
+
+
+class _Webhooks(Model):
+    webhooks: list[Webhook]
+
+
+class _Deliveries(Model):
+    deliveries: list[Delivery]
+    next_cursor: str | None
+
+
+class Webhooks:
+    """The webhooks of the application."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self) -> tuple[Webhook, ...]:
+        """Return all webhooks, without their secrets."""
+        return tuple((self._transport.call(Request("GET", "/webhooks"), _Webhooks)).webhooks)
+
+    def get(self, webhook_id: UUID | str) -> Webhook:
+        """Return a webhook."""
+        return self._transport.call(Request("GET", path_of("/webhooks/{}", webhook_id)), Webhook)
+
+    def create(
+        self,
+        url: str,
+        *,
+        events: Sequence[str] = (),
+        mailbox_ids: Sequence[UUID | str] | None = None,
+        description: str = "",
+        backfill: bool = False,
+    ) -> CreatedWebhook:
+        """Create a webhook. Its secret is in the answer, and nowhere else."""
+        body: dict[str, Sent] = {"url": url, "events": [*events], "description": description, "backfill": backfill}
+        if mailbox_ids is not None:
+            body["mailbox_ids"] = [str(mailbox_id) for mailbox_id in mailbox_ids]
+        return self._transport.call(Request("POST", "/webhooks", body=body, repeatable=False), CreatedWebhook)
+
+    def update(
+        self,
+        webhook_id: UUID | str,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        mailbox_ids: Sequence[UUID | str] | None = None,
+        description: str | None = None,
+    ) -> Webhook:
+        """Change a webhook; None leaves what it is."""
+        body: dict[str, Sent] = {**parameters(url=url, description=description)}
+        if events is not None:
+            body["events"] = [*events]
+        if mailbox_ids is not None:
+            body["mailbox_ids"] = [str(mailbox_id) for mailbox_id in mailbox_ids]
+        return self._transport.call(Request("PATCH", path_of("/webhooks/{}", webhook_id), body=body), Webhook)
+
+    def delete(self, webhook_id: UUID | str) -> None:
+        """Delete a webhook with its deliveries."""
+        self._transport.send(Request("DELETE", path_of("/webhooks/{}", webhook_id), repeatable=False))
+
+    def rotate(self, webhook_id: UUID | str, *, overlap_seconds: int = 86_400) -> WebhookSecret:
+        """Return another secret; the one before signs beside it for so many seconds."""
+        body: dict[str, Sent] = {"overlap_seconds": overlap_seconds}
+        path = path_of("/webhooks/{}/rotate", webhook_id)
+        return self._transport.call(Request("POST", path, body=body, repeatable=False), WebhookSecret)
+
+    def test(self, webhook_id: UUID | str) -> Delivery:
+        """Have a test sent; `deliveries` show what comes of it."""
+        path = path_of("/webhooks/{}/test", webhook_id)
+        return self._transport.call(Request("POST", path, repeatable=False), Delivery)
+
+    def enable(self, webhook_id: UUID | str) -> Webhook:
+        """Enable a webhook that was disabled: it goes on where it stopped."""
+        return self._transport.call(Request("POST", path_of("/webhooks/{}/enable", webhook_id)), Webhook)
+
+    def deliveries(self, webhook_id: UUID | str, *, state: str | None = None) -> Iterator[Delivery]:
+        """Yield what was sent, newest first."""
+        cursor: str | None = None
+        while True:
+            query = parameters(state=state, cursor=cursor)
+            request = Request("GET", path_of("/webhooks/{}/deliveries", webhook_id), params=query)
+            page = self._transport.call(request, _Deliveries)
+            yield from page.deliveries
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def retry(self, webhook_id: UUID | str, delivery_id: str) -> Delivery:
+        """Have an event sent once more, by itself."""
+        path = path_of("/webhooks/{}/deliveries/{}/retry", webhook_id, delivery_id)
+        return self._transport.call(Request("POST", path), Delivery)
+
+    def replay(self, webhook_id: UUID | str, *, since: str | datetime) -> None:
+        """Have sent again what followed a position in its mailbox, or a time in all mailboxes."""
+        value = since.isoformat() if isinstance(since, datetime) else since
+        body: dict[str, Sent] = {"since": value}
+        self._transport.send(Request("POST", path_of("/webhooks/{}/replay", webhook_id), body=body))

@@ -1,0 +1,1 @@
+"""The deliverer of webhooks: takes the feeds' events to the endpoints of applications."""

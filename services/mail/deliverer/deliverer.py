@@ -1,0 +1,225 @@
+"""The loop of a deliverer: finds what waits, and delivers it within its slots. Any number of deliverers may run."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from services.mail.deliverer.feed_delivery import FeedDelivery
+from services.mail.deliverer.listener import Connect, NewsListener
+from services.mail.deliverer.metrics import DelivererMetrics
+from services.mail.deliverer.single_delivery import SingleDelivery
+from services.mail.store.connection import DATABASE_LOST, Pool
+from services.mail.store.webhooks import cursors, deliveries
+
+# Mailboxes of an endpoint that are remembered as waiting; the next look finds more.
+_MOST_WAITING = 2_000
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Seconds between looks, and for what ends."""
+
+    # All feeds are compared with all cursors: finds what news did not tell.
+    look: float = 10.0
+    # Failed events whose time has come.
+    due: float = 1.0
+    # News that come together are looked up together.
+    gather: float = 0.01
+    drain: float = 20.0
+
+
+DEFAULT_TIMING = Timing()
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A mailbox whose events wait for an endpoint, or a single delivery."""
+
+    endpoint_id: UUID
+    number: int
+    is_single: bool = False
+
+
+class Deliverer:
+    """Delivers with up to `slots` tries at a time, and up to `slots_per_endpoint` for one endpoint.
+
+    An endpoint to which nothing could be delivered last gets one slot: it costs others nothing.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        connect_listener: Connect,
+        feeds: FeedDelivery,
+        singles: SingleDelivery,
+        metrics: DelivererMetrics,
+        slots: int,
+        slots_per_endpoint: int,
+        timing: Timing = DEFAULT_TIMING,
+    ) -> None:
+        self._pool = pool
+        self._feeds = feeds
+        self._singles = singles
+        self._slots = slots
+        self._slots_per_endpoint = slots_per_endpoint
+        self._timing = timing
+        self._listener = NewsListener(connect_listener, moved=self._note_moved, look=self._look_soon, metrics=metrics)
+        # What waits, in the order in which it was found, by endpoint; endpoints take turns.
+        self._ready: dict[UUID, dict[_Work, None]] = {}
+        self._running: dict[_Work, asyncio.Task[None]] = {}
+        self._failing: set[UUID] = set()
+        self._moved: set[int] = set()
+        self._has_news = asyncio.Event()
+        self._is_to_look = asyncio.Event()
+        self._is_stopping = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver until `stop` is set, then let running tries end. Goes on after losing the database."""
+        loops = [
+            asyncio.create_task(_restarted(work))
+            for work in (self._listener.listen, self._follow_news, self._look_at_all, self._look_at_due)
+        ]
+        try:
+            await stop.wait()
+        finally:
+            self._is_stopping = True
+            await _end(loops)
+            await self._drain()
+
+    def _note_moved(self, mailbox_id: int) -> None:
+        self._moved.add(mailbox_id)
+        self._has_news.set()
+
+    def _look_soon(self) -> None:
+        self._is_to_look.set()
+
+    async def _follow_news(self) -> None:
+        while True:
+            await self._has_news.wait()
+            await asyncio.sleep(self._timing.gather)
+            self._has_news.clear()
+            moved, self._moved = self._moved, set()
+            try:
+                async with self._pool.acquire() as connection:
+                    found = await cursors.waiting(connection, list(moved))
+            except DATABASE_LOST:
+                # The next look finds them.
+                self._look_soon()
+                raise
+            self._offer(_Work(*each) for each in found)
+
+    async def _look_at_all(self) -> None:
+        while True:
+            self._is_to_look.clear()
+            async with self._pool.acquire() as connection:
+                found = await cursors.all_waiting(connection, limit=_MOST_WAITING)
+            self._offer(_Work(*each) for each in found)
+            await self._offer_due()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_to_look.wait(), self._timing.look)
+
+    async def _look_at_due(self) -> None:
+        while True:
+            await asyncio.sleep(self._timing.due)
+            await self._offer_due()
+
+    async def _offer_due(self) -> None:
+        async with self._pool.acquire() as connection:
+            found = await cursors.due(connection, limit=_MOST_WAITING)
+            single = await deliveries.due(connection, limit=_MOST_WAITING)
+        self._offer(_Work(*each) for each in found)
+        self._offer(_Work(*each, is_single=True) for each in single)
+
+    def _offer(self, found: Iterable[_Work]) -> None:
+        for work in found:
+            self._ready.setdefault(work.endpoint_id, {})[work] = None
+        self._start_ready()
+
+    def _start_ready(self) -> None:
+        """Start what waits while there are slots: one of each endpoint in turn."""
+        if self._is_stopping:
+            return
+        busy: dict[UUID, int] = defaultdict(int)
+        for work in self._running:
+            busy[work.endpoint_id] += 1
+        has_started = True
+        while has_started:
+            has_started = False
+            for endpoint_id in list(self._ready):
+                if len(self._running) < self._slots and busy[endpoint_id] < self._room(endpoint_id):
+                    started = self._start_one(endpoint_id)
+                    busy[endpoint_id] += started
+                    has_started |= started
+
+    def _room(self, endpoint_id: UUID) -> int:
+        return 1 if endpoint_id in self._failing else self._slots_per_endpoint
+
+    def _start_one(self, endpoint_id: UUID) -> bool:
+        """Start the first work of an endpoint that is not under way; return whether there was one."""
+        waiting = self._ready[endpoint_id]
+        work = next((each for each in waiting if each not in self._running), None)
+        if work is None:
+            return False
+        del waiting[work]
+        if not waiting:
+            del self._ready[endpoint_id]
+        self._running[work] = asyncio.create_task(self._do(work))
+        return True
+
+    async def _do(self, work: _Work) -> None:
+        goes_on = False
+        try:
+            if work.is_single:
+                await self._singles.run(work.endpoint_id, work.number)
+            else:
+                outcome = await self._feeds.run(work.endpoint_id, work.number, is_stopping=lambda: self._is_stopping)
+                goes_on = outcome.goes_on
+                self._note_health(work.endpoint_id, outcome.delivered)
+        except DATABASE_LOST as error:
+            # The lease ends, and the next look finds it.
+            log.warning("events not delivered: the database is away", error=type(error).__name__)
+        except Exception:
+            log.exception("events not delivered", webhook_id=str(work.endpoint_id))
+        finally:
+            del self._running[work]
+            if goes_on:
+                self._ready.setdefault(work.endpoint_id, {})[work] = None
+            self._start_ready()
+
+    def _note_health(self, endpoint_id: UUID, delivered: bool | None) -> None:
+        if delivered:
+            self._failing.discard(endpoint_id)
+        elif delivered is False:
+            self._failing.add(endpoint_id)
+
+    async def _drain(self) -> None:
+        running = list(self._running.values())
+        if running:
+            await asyncio.wait(running, timeout=self._timing.drain)
+        await _end(list(self._running.values()))
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _restarted(work: Callable[[], Awaitable[None]]) -> None:
+    """Restart `work` after any exception: without its loops a deliverer would be idle for ever."""
+    while True:
+        try:
+            await work()
+        except DATABASE_LOST as error:
+            log.warning("the database is away, nothing is found", error=type(error).__name__)
+        except Exception:
+            log.exception("a background task of the deliverer failed, restarting it")
+        await asyncio.sleep(1)

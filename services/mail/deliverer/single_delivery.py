@@ -1,0 +1,123 @@
+"""The delivery of single events apart from their feeds: tests, news of other endpoints, and events tried again."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.kit.cipher import DecryptionError
+from services.mail.deliverer.metrics import DELIVERED, FAILED, DelivererMetrics
+from services.mail.deliverer.sender import Sender
+from services.mail.ids import PublicIds
+from services.mail.store import changes, labels
+from services.mail.store.connection import Pool
+from services.mail.store.webhooks import deliveries, endpoints
+from services.mail.webhooks.events import EventWriter
+from services.mail.webhooks.model import Delivery, DeliveryState, Endpoint, Event, EventType
+from services.mail.webhooks.retries import RetryRules, Verdict, verdict_of
+from services.mail.webhooks.secrets import EndpointSecrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """What a try needs."""
+
+    endpoint: Endpoint
+    event: Event
+    secrets: list[str]
+
+
+class SingleDelivery:
+    """Delivers events that were asked for one by one. One that fails is tried on the schedule, and then abandoned."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        sender: Sender,
+        ids: PublicIds,
+        secrets: EndpointSecrets,
+        metrics: DelivererMetrics,
+        rules: RetryRules,
+        lease_seconds: float,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._pool = pool
+        self._sender = sender
+        self._ids = ids
+        self._secrets = secrets
+        self._metrics = metrics
+        self._rules = rules
+        self._lease_seconds = lease_seconds
+        self._draw = draw
+
+    async def run(self, endpoint_id: UUID, delivery_id: int) -> None:
+        """Try a delivery that is due; nothing happens if another deliverer has it."""
+        async with self._pool.acquire() as connection:
+            delivery = await deliveries.claim(connection, endpoint_id, delivery_id, lease_seconds=self._lease_seconds)
+        if delivery is None:
+            return
+        ready = await self._open(endpoint_id, delivery)
+        if ready is None:
+            async with self._pool.acquire() as connection:
+                await deliveries.record(connection, endpoint_id, delivery_id, None, state=DeliveryState.ABANDONED)
+            return
+        attempt = await self._sender.send(ready.endpoint, ready.event, secrets=ready.secrets)
+        verdict = verdict_of(attempt)
+        state, pause = self._settle(verdict, delivery, asked=attempt.retry_after)
+        async with self._pool.acquire() as connection:
+            await deliveries.record(connection, endpoint_id, delivery_id, attempt, state=state, pause=pause)
+        self._metrics.ended(DELIVERED if verdict is Verdict.DELIVERED else FAILED)
+
+    def _settle(
+        self, verdict: Verdict, delivery: Delivery, *, asked: float | None
+    ) -> tuple[DeliveryState, float | None]:
+        """Return the state after a try, and the seconds until the next one; None: there is none."""
+        if verdict is Verdict.DELIVERED:
+            return DeliveryState.DELIVERED, None
+        if delivery.event_type == EventType.WEBHOOK_TEST:
+            # Its sender waits for what came of it.
+            return DeliveryState.ABANDONED, None
+        if verdict is not Verdict.DOWN or delivery.tries >= len(self._rules.down):
+            return DeliveryState.PARKED, None
+        tries = delivery.tries + 1
+        return DeliveryState.PENDING, self._rules.pause(verdict, tries=tries, asked=asked, draw=self._draw)
+
+    async def _open(self, endpoint_id: UUID, delivery: Delivery) -> _Ready | None:
+        """Return what a try needs; None if the event or its endpoint is no more."""
+        async with self._pool.acquire() as connection:
+            endpoint = await endpoints.by_id(connection, endpoint_id)
+            records = await endpoints.secrets(connection, endpoint_id)
+        if endpoint is None:
+            return None
+        event = await self._event_of(endpoint_id, delivery)
+        try:
+            secrets = [self._secrets.decrypt(record, endpoint_id) for record in records]
+        except DecryptionError:
+            return None
+        return None if event is None else _Ready(endpoint=endpoint, event=event, secrets=secrets)
+
+    async def _event_of(self, endpoint_id: UUID, delivery: Delivery) -> Event | None:
+        event_type = EventType(delivery.event_type)
+        mailbox_id, account_id = delivery.mailbox_id, delivery.account_id
+        if mailbox_id is None or account_id is None:
+            return Event(
+                event_id=delivery.event_id, event_type=event_type, timestamp=delivery.created_at, data=delivery.data
+            )
+        seq, incarnation = delivery.seq or 0, delivery.incarnation or 0
+        writer = EventWriter(self._ids, endpoint_id=endpoint_id, mailbox_id=mailbox_id, account_id=account_id)
+        chain = writer.chain_of(previous=None, chain_start=False, replayed=True)
+        if event_type in (EventType.DISCONNECTED, EventType.RESYNC_REQUIRED):
+            return writer.of_end(event_type, seq=seq, incarnation=incarnation, at=delivery.created_at, chain=chain)
+        async with self._pool.acquire() as connection:
+            found = await changes.to_tell(
+                connection,
+                mailbox_id,
+                account_id=account_id,
+                after=seq - 1,
+                until=seq,
+                live_from=0,
+                limit=1,
+                label_names=await labels.names(connection, mailbox_id),
+            )
+        return writer.of_change(found[0], incarnation=incarnation, chain=chain) if found else None

@@ -1,0 +1,1 @@
+"""Webhooks: endpoints and their secrets, cursors in feeds, and deliveries. These tables hold no mail."""

@@ -1,0 +1,287 @@
+"""How far feeds are delivered to endpoints: claims of deliverers, and what came of them.
+
+A deliverer that was thought dead cannot write after another took over: each statement changes the very row that has the
+lease, and compares the epoch in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.mail.store.connection import Connection
+from services.mail.webhooks.model import CursorLease, Endpoint
+
+_LEASED = "endpoint_id = $1 AND mailbox_id = $2 AND lease_owner = $3 AND lease_epoch = $4"
+# Feeds `h` with something for the endpoint `e`, whose cursor `c` may be claimed.
+_WAITING = """
+    e.disabled_reason = '' AND (e.account_ids IS NULL OR h.account_id = ANY(e.account_ids))
+    AND CASE WHEN c.mailbox_id IS NULL THEN h.moved_at > e.starts_at
+        ELSE NOT c.is_ended AND (c.seq IS NULL OR c.seq < h.seq OR c.resync_due) END
+    AND (c.due_at IS NULL OR c.due_at <= now()) AND (c.lease_until IS NULL OR c.lease_until < now())
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The latest change of a mailbox's feed, and its account. `disconnected_at`: the mailbox is no more."""
+
+    account_id: UUID
+    seq: int
+    incarnation: int
+    disconnected_at: datetime | None
+
+
+async def waiting(connection: Connection, mailbox_ids: Sequence[int]) -> list[tuple[UUID, int]]:
+    """Return the endpoints that have something to get from these mailboxes, each with the mailbox."""
+    rows = await connection.fetch(
+        f"""
+        SELECT e.endpoint_id, h.mailbox_id
+        FROM feed_heads h JOIN webhook_endpoints e USING (application_id)
+        LEFT JOIN webhook_cursors c ON (c.endpoint_id, c.mailbox_id) = (e.endpoint_id, h.mailbox_id)
+        WHERE h.mailbox_id = ANY($1::bigint[]) AND {_WAITING}
+        """,
+        mailbox_ids,
+    )
+    return [(row["endpoint_id"], row["mailbox_id"]) for row in rows]
+
+
+async def all_waiting(connection: Connection, *, limit: int) -> list[tuple[UUID, int]]:
+    """Return up to `limit` mailboxes of each endpoint that has something to get from them."""
+    rows = await connection.fetch(
+        f"""
+        SELECT e.endpoint_id, w.mailbox_id
+        FROM webhook_endpoints e CROSS JOIN LATERAL (
+            SELECT h.mailbox_id FROM feed_heads h
+            LEFT JOIN webhook_cursors c ON c.endpoint_id = e.endpoint_id AND c.mailbox_id = h.mailbox_id
+            WHERE h.application_id = e.application_id AND {_WAITING} LIMIT $1
+        ) w
+        """,
+        limit,
+    )
+    return [(row["endpoint_id"], row["mailbox_id"]) for row in rows]
+
+
+async def due(connection: Connection, *, limit: int) -> list[tuple[UUID, int]]:
+    """Return up to `limit` cursors whose failed event is to be tried again, the longest due first."""
+    rows = await connection.fetch(
+        """
+        SELECT c.endpoint_id, c.mailbox_id FROM webhook_cursors c JOIN webhook_endpoints e USING (endpoint_id)
+        WHERE c.due_at <= now() AND (c.lease_until IS NULL OR c.lease_until < now()) AND e.disabled_reason = ''
+        ORDER BY c.due_at LIMIT $1
+        """,
+        limit,
+    )
+    return [(row["endpoint_id"], row["mailbox_id"]) for row in rows]
+
+
+async def claim(
+    connection: Connection, endpoint_id: UUID, mailbox_id: int, *, owner: UUID, lease_seconds: float
+) -> CursorLease | None:
+    """Claim a cursor, or make it; None if it is not free or not due."""
+    row = await connection.fetchrow(
+        """
+        INSERT INTO webhook_cursors AS c (endpoint_id, mailbox_id, lease_owner, lease_until, lease_epoch)
+        SELECT endpoint_id, $2, $3, now() + make_interval(secs => $4), 1 FROM webhook_endpoints
+        WHERE endpoint_id = $1 AND disabled_reason = ''
+        ON CONFLICT (endpoint_id, mailbox_id) DO UPDATE
+        SET lease_owner = excluded.lease_owner, lease_until = excluded.lease_until, lease_epoch = c.lease_epoch + 1
+        WHERE (c.lease_until IS NULL OR c.lease_until < now()) AND (c.due_at IS NULL OR c.due_at <= now())
+            AND NOT c.is_ended
+        RETURNING *
+        """,
+        endpoint_id,
+        mailbox_id,
+        owner,
+        lease_seconds,
+    )
+    return None if row is None else _lease_of(row)
+
+
+async def head(connection: Connection, mailbox_id: int) -> Head | None:
+    """Return the head of a mailbox's feed."""
+    row = await connection.fetchrow(
+        "SELECT account_id, seq, incarnation, disconnected_at FROM feed_heads WHERE mailbox_id = $1", mailbox_id
+    )
+    return None if row is None else Head(**row)
+
+
+async def begin(connection: Connection, lease: CursorLease, *, seq: int, incarnation: int) -> bool:
+    """Let a chain begin after a change; return whether the lease is still held."""
+    done = await connection.execute(
+        f"""
+        UPDATE webhook_cursors SET seq = $5, previous_seq = $5, previous_incarnation = $6, chain_start = true
+        WHERE {_LEASED}
+        """,
+        *_key(lease),
+        seq,
+        incarnation,
+    )
+    return done == "UPDATE 1"
+
+
+async def require_resync(connection: Connection, lease: CursorLease, *, seq: int) -> bool:
+    """Go on after `seq`, with the news that changes before it are lost; return whether the lease is still held."""
+    done = await connection.execute(
+        f"UPDATE webhook_cursors SET seq = $5, resync_due = true, tries = 0, failing_since = NULL WHERE {_LEASED}",
+        *_key(lease),
+        seq,
+    )
+    return done == "UPDATE 1"
+
+
+async def end(connection: Connection, lease: CursorLease) -> None:
+    """Give the cursor of a mailbox that is disconnected back for good."""
+    await connection.execute(
+        f"UPDATE webhook_cursors SET is_ended = true, lease_owner = NULL, lease_until = NULL WHERE {_LEASED}",
+        *_key(lease),
+    )
+
+
+async def release(connection: Connection, lease: CursorLease, *, seq: int | None) -> bool:
+    """Give the cursor back, at `seq` if that is known and later; return whether the feed has moved beyond it."""
+    moved: bool | None = await connection.fetchval(
+        f"""
+        UPDATE webhook_cursors c
+        SET lease_owner = NULL, lease_until = NULL, seq = greatest(seq, $5),
+            due_at = CASE WHEN tries = 0 THEN NULL ELSE due_at END
+        WHERE {_LEASED}
+        RETURNING (SELECT h.seq FROM feed_heads h WHERE h.mailbox_id = c.mailbox_id) > c.seq
+        """,
+        *_key(lease),
+        seq,
+    )
+    return bool(moved)
+
+
+async def wake(connection: Connection, endpoint_id: UUID) -> None:
+    """Make all failed events of an endpoint due now: it takes events again."""
+    await connection.execute(
+        "UPDATE webhook_cursors SET due_at = now() WHERE endpoint_id = $1 AND due_at > now() AND lease_until IS NULL",
+        endpoint_id,
+    )
+
+
+async def rebegin(connection: Connection, endpoint_id: UUID, *, account_ids: Sequence[UUID] | None) -> None:
+    """Begin new chains after what was delivered, since other events or mailboxes are asked for; forget mailboxes.
+
+    Raising the epoch rejects what is under way.
+    """
+    if account_ids is not None:
+        await connection.execute(
+            """
+            DELETE FROM webhook_cursors c USING feed_heads h
+            WHERE c.endpoint_id = $1 AND h.mailbox_id = c.mailbox_id AND NOT h.account_id = ANY($2::uuid[])
+            """,
+            endpoint_id,
+            list(account_ids),
+        )
+    await connection.execute(
+        """
+        UPDATE webhook_cursors
+        SET chain_start = true, previous_seq = coalesce(seq, previous_seq), lease_epoch = lease_epoch + 1,
+            lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL, due_at = NULL
+        WHERE endpoint_id = $1
+        """,
+        endpoint_id,
+    )
+
+
+async def reaches(connection: Connection, endpoint: Endpoint, mailbox_id: int) -> bool:
+    """Return whether an endpoint gets the events of a mailbox, which may be disconnected."""
+    accounts = endpoint.rules.account_ids
+    found: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM feed_heads
+            WHERE mailbox_id = $1 AND application_id = $2 AND ($3::uuid[] IS NULL OR account_id = ANY($3))
+        )
+        """,
+        mailbox_id,
+        endpoint.application_id,
+        None if accounts is None else list(accounts),
+    )
+    return found
+
+
+async def replay(connection: Connection, endpoint_id: UUID, mailbox_id: int, *, seq: int, incarnation: int) -> None:
+    """Deliver the events of a mailbox after a change once more, in a new chain."""
+    await connection.execute(
+        """
+        INSERT INTO webhook_cursors AS c (endpoint_id, mailbox_id, seq, previous_seq, previous_incarnation)
+        VALUES ($1, $2, $3, $3, $4)
+        ON CONFLICT (endpoint_id, mailbox_id) DO UPDATE
+        SET seq = least(c.seq, excluded.seq), previous_seq = least(c.seq, excluded.seq),
+            previous_incarnation = excluded.previous_incarnation,
+            chain_start = true, replayed_until = greatest(c.replayed_until, coalesce(c.seq, 0)),
+            lease_epoch = c.lease_epoch + 1, lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL,
+            due_at = now(), is_ended = false, resync_due = false
+        """,
+        endpoint_id,
+        mailbox_id,
+        seq,
+        incarnation,
+    )
+
+
+async def replay_all(connection: Connection, endpoint_id: UUID) -> None:
+    """Deliver the events of all mailboxes since the start of the endpoint once more, in new chains."""
+    await connection.execute(
+        """
+        UPDATE webhook_cursors
+        SET seq = NULL, chain_start = true, replayed_until = greatest(replayed_until, coalesce(seq, 0)),
+            lease_epoch = lease_epoch + 1, lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL,
+            due_at = now(), is_ended = false, resync_due = false
+        WHERE endpoint_id = $1
+        """,
+        endpoint_id,
+    )
+
+
+async def forget_ended(connection: Connection, *, limit: int) -> int:
+    """Delete up to `limit` cursors of mailboxes without a head; return how many were deleted."""
+    done = await connection.execute(
+        """
+        DELETE FROM webhook_cursors WHERE (endpoint_id, mailbox_id) IN (
+            SELECT c.endpoint_id, c.mailbox_id FROM webhook_cursors c
+            WHERE NOT EXISTS (SELECT FROM feed_heads h WHERE h.mailbox_id = c.mailbox_id) LIMIT $1)
+        """,
+        limit,
+    )
+    return int(done.removeprefix("DELETE "))
+
+
+async def failing(connection: Connection) -> tuple[int, float]:
+    """Return how many cursors wait for another try, and the seconds since the first of their failures."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*), coalesce(extract(epoch FROM now() - min(failing_since))::float8, 0) AS seconds
+        FROM webhook_cursors WHERE due_at IS NOT NULL AND failing_since IS NOT NULL
+        """
+    )
+    assert row is not None, "an aggregate has one row"  # noqa: S101 - states what the statement guarantees
+    return row["count"], row["seconds"]
+
+
+def _key(lease: CursorLease) -> tuple[UUID, int, UUID, int]:
+    """Return the values of _LEASED."""
+    return lease.endpoint_id, lease.mailbox_id, lease.owner, lease.epoch
+
+
+def _lease_of(row: asyncpg.Record) -> CursorLease:
+    return CursorLease(
+        endpoint_id=row["endpoint_id"],
+        mailbox_id=row["mailbox_id"],
+        owner=row["lease_owner"],
+        epoch=row["lease_epoch"],
+        seq=row["seq"],
+        previous_incarnation=row["previous_incarnation"],
+        previous_seq=row["previous_seq"],
+        chain_start=row["chain_start"],
+        replayed_until=row["replayed_until"],
+        resync_due=row["resync_due"],
+        tries=row["tries"],
+        failing_since=row["failing_since"],
+    )

@@ -1,0 +1,283 @@
+"""Endpoints of applications, and the secrets that sign deliveries to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.mail.store.connection import Connection
+from services.mail.webhooks.model import DisabledReason, Endpoint, EndpointRules
+
+# Deliverers listen: an endpoint is new, changed, or has something to deliver. There is no payload.
+CHANNEL = "webhooks_changed"
+_COLUMNS = """
+    e.endpoint_id, e.application_id, e.url, e.description, e.event_types, e.account_ids, e.backfill, e.disabled_reason,
+    e.starts_at, e.failing_since, e.refused_in_row, e.created_at, e.disabled_at
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """An encrypted secret of an endpoint."""
+
+    endpoint_id: UUID
+    secret_id: int
+    encrypted: bytes
+
+
+async def lock_application(connection: Connection, application_id: UUID) -> None:
+    """Serialise the creation of an application's endpoints until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", str(application_id))
+
+
+async def count(connection: Connection, application_id: UUID) -> int:
+    """Return how many endpoints an application has."""
+    found: int = await connection.fetchval(
+        "SELECT count(*) FROM webhook_endpoints WHERE application_id = $1", application_id
+    )
+    return found
+
+
+async def add(connection: Connection, endpoint_id: UUID, application_id: UUID, rules: EndpointRules) -> Endpoint:
+    """Add an endpoint. Changes from now on are delivered, or all with `backfill`."""
+    row = await connection.fetchrow(
+        f"""
+        INSERT INTO webhook_endpoints AS e
+            (endpoint_id, application_id, url, description, event_types, account_ids, backfill, starts_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $7 THEN 'epoch' ELSE now() END)
+        RETURNING {_COLUMNS}
+        """,
+        endpoint_id,
+        application_id,
+        rules.url,
+        rules.description,
+        list(rules.event_types),
+        None if rules.account_ids is None else list(rules.account_ids),
+        rules.backfill,
+    )
+    assert row is not None, "an insert returns its row"  # noqa: S101 - states what the statement guarantees
+    await connection.execute(f"NOTIFY {CHANNEL}")
+    return endpoint_of(row)
+
+
+async def of_application(connection: Connection, application_id: UUID) -> list[Endpoint]:
+    """Return the endpoints of an application, oldest first."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM webhook_endpoints e WHERE application_id = $1 ORDER BY created_at, endpoint_id",
+        application_id,
+    )
+    return [endpoint_of(row) for row in rows]
+
+
+async def find(
+    connection: Connection, application_id: UUID, endpoint_id: UUID, *, lock: bool = False
+) -> Endpoint | None:
+    """Return an endpoint of an application; with `lock` it stays as it is until the transaction ends."""
+    if lock:
+        await connection.execute("SELECT FROM webhook_endpoints WHERE endpoint_id = $1 FOR UPDATE", endpoint_id)
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM webhook_endpoints e WHERE application_id = $1 AND endpoint_id = $2",
+        application_id,
+        endpoint_id,
+    )
+    return None if row is None else endpoint_of(row)
+
+
+async def load(connection: Connection, endpoint_id: UUID) -> Endpoint | None:
+    """Return an endpoint that is enabled."""
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM webhook_endpoints e WHERE endpoint_id = $1 AND disabled_reason = ''", endpoint_id
+    )
+    return None if row is None else endpoint_of(row)
+
+
+async def by_id(connection: Connection, endpoint_id: UUID) -> Endpoint | None:
+    """Return an endpoint, also one that is disabled."""
+    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM webhook_endpoints e WHERE endpoint_id = $1", endpoint_id)
+    return None if row is None else endpoint_of(row)
+
+
+async def change(connection: Connection, endpoint_id: UUID, rules: EndpointRules) -> None:
+    """Replace what is asked of an endpoint."""
+    await connection.execute(
+        """
+        UPDATE webhook_endpoints SET url = $2, description = $3, event_types = $4, account_ids = $5
+        WHERE endpoint_id = $1
+        """,
+        endpoint_id,
+        rules.url,
+        rules.description,
+        list(rules.event_types),
+        None if rules.account_ids is None else list(rules.account_ids),
+    )
+    await connection.execute(f"NOTIFY {CHANNEL}")
+
+
+async def announce(connection: Connection) -> None:
+    """Tell deliverers on commit that something waits."""
+    await connection.execute(f"NOTIFY {CHANNEL}")
+
+
+async def start_at(connection: Connection, endpoint_id: UUID, moment: datetime | None) -> None:
+    """Let mailboxes without a cursor begin with the changes after a moment; None: after now."""
+    await connection.execute(
+        "UPDATE webhook_endpoints SET starts_at = coalesce($2, now()) WHERE endpoint_id = $1", endpoint_id, moment
+    )
+
+
+async def delete(connection: Connection, endpoint_id: UUID) -> None:
+    """Delete an endpoint with all that belongs to it."""
+    await connection.execute("DELETE FROM webhook_endpoints WHERE endpoint_id = $1", endpoint_id)
+    await connection.execute(f"NOTIFY {CHANNEL}")
+
+
+async def enable(connection: Connection, endpoint_id: UUID) -> None:
+    """Enable an endpoint."""
+    await connection.execute(
+        """
+        UPDATE webhook_endpoints
+        SET disabled_reason = '', disabled_at = NULL, failing_since = NULL, refused_in_row = 0
+        WHERE endpoint_id = $1
+        """,
+        endpoint_id,
+    )
+    await connection.execute(f"NOTIFY {CHANNEL}")
+
+
+async def disable(connection: Connection, endpoint_id: UUID, reason: DisabledReason) -> bool:
+    """Disable an endpoint; return whether it was enabled."""
+    done = await connection.execute(
+        """
+        UPDATE webhook_endpoints SET disabled_reason = $2, disabled_at = now()
+        WHERE endpoint_id = $1 AND disabled_reason = ''
+        """,
+        endpoint_id,
+        reason.value,
+    )
+    return done == "UPDATE 1"
+
+
+async def note_success(connection: Connection, endpoint_id: UUID) -> None:
+    """Record that an event was delivered after failures."""
+    await connection.execute(
+        "UPDATE webhook_endpoints SET failing_since = NULL, refused_in_row = 0 WHERE endpoint_id = $1", endpoint_id
+    )
+
+
+async def note_failure(connection: Connection, endpoint_id: UUID, *, parked: bool) -> None:
+    """Record that an event was not delivered, or was parked."""
+    await connection.execute(
+        """
+        UPDATE webhook_endpoints
+        SET failing_since = coalesce(failing_since, now()), refused_in_row = refused_in_row + $2::int
+        WHERE endpoint_id = $1
+        """,
+        endpoint_id,
+        int(parked),
+    )
+
+
+async def add_secret(connection: Connection, endpoint_id: UUID, encrypted: bytes) -> None:
+    """Add the newest secret of an endpoint."""
+    await connection.execute(
+        "INSERT INTO webhook_secrets (endpoint_id, encrypted) VALUES ($1, $2)", endpoint_id, encrypted
+    )
+
+
+async def end_secrets(connection: Connection, endpoint_id: UUID, *, after_seconds: float) -> None:
+    """Let the newest secret sign for so many seconds more, and delete the others."""
+    await connection.execute(
+        """
+        DELETE FROM webhook_secrets s WHERE endpoint_id = $1
+            AND secret_id < (SELECT max(secret_id) FROM webhook_secrets WHERE endpoint_id = $1)
+        """,
+        endpoint_id,
+    )
+    await connection.execute(
+        "UPDATE webhook_secrets SET ends_at = now() + make_interval(secs => $2) WHERE endpoint_id = $1",
+        endpoint_id,
+        after_seconds,
+    )
+
+
+async def secrets(connection: Connection, endpoint_id: UUID) -> list[bytes]:
+    """Return the encrypted secrets that sign now, the newest first."""
+    rows = await connection.fetch(
+        """
+        SELECT encrypted FROM webhook_secrets WHERE endpoint_id = $1 AND (ends_at IS NULL OR ends_at > now())
+        ORDER BY secret_id DESC
+        """,
+        endpoint_id,
+    )
+    return [bytes(row["encrypted"]) for row in rows]
+
+
+async def secrets_of_other_keys(connection: Connection, header: bytes, *, limit: int) -> list[Secret]:
+    """Lock and return secrets that do not begin with `header`, which names the key of encryption."""
+    rows = await connection.fetch(
+        """
+        SELECT endpoint_id, secret_id, encrypted FROM webhook_secrets
+        WHERE substring(encrypted FROM 1 FOR length($1::bytea)) <> $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+        """,
+        header,
+        limit,
+    )
+    return [Secret(**row) for row in rows]
+
+
+async def replace_secret(connection: Connection, secret: Secret, encrypted: bytes) -> None:
+    """Replace a secret by the same one under another key."""
+    await connection.execute(
+        "UPDATE webhook_secrets SET encrypted = $3 WHERE endpoint_id = $1 AND secret_id = $2",
+        secret.endpoint_id,
+        secret.secret_id,
+        encrypted,
+    )
+
+
+async def subscribed(connection: Connection, application_id: UUID, event_type: str) -> list[UUID]:
+    """Return the enabled endpoints of an application that want events of a type."""
+    rows = await connection.fetch(
+        """
+        SELECT endpoint_id FROM webhook_endpoints
+        WHERE application_id = $1 AND disabled_reason = '' AND (event_types = '{}' OR $2 = ANY(event_types))
+        """,
+        application_id,
+        event_type,
+    )
+    return [row["endpoint_id"] for row in rows]
+
+
+async def counts(connection: Connection) -> dict[str, int]:
+    """Count the endpoints by state: ok, failing, or the reason why they are disabled."""
+    rows: Sequence[asyncpg.Record] = await connection.fetch(
+        """
+        SELECT CASE WHEN disabled_reason <> '' THEN 'disabled' WHEN failing_since IS NOT NULL THEN 'failing'
+            ELSE 'ok' END AS state, count(*)
+        FROM webhook_endpoints GROUP BY 1
+        """
+    )
+    return {row["state"]: row["count"] for row in rows}
+
+
+def endpoint_of(row: asyncpg.Record) -> Endpoint:
+    """Return the endpoint of a row with this module's columns."""
+    return Endpoint(
+        endpoint_id=row["endpoint_id"],
+        application_id=row["application_id"],
+        rules=EndpointRules(
+            url=row["url"],
+            event_types=tuple(row["event_types"]),
+            account_ids=None if row["account_ids"] is None else tuple(row["account_ids"]),
+            description=row["description"],
+            backfill=row["backfill"],
+        ),
+        disabled_reason=row["disabled_reason"],
+        starts_at=row["starts_at"],
+        failing_since=row["failing_since"],
+        refused_in_row=row["refused_in_row"],
+        created_at=row["created_at"],
+        disabled_at=row["disabled_at"],
+    )

@@ -241,7 +241,6 @@ def _sandbox(chosen: Mapping[str, str], port: int) -> dict[str, str]:
         "GMAIL_API_URL": server,
         "GMAIL_BATCH_URL": f"{server}/batch/gmail/v1",
         "FRONTEND_REDIRECT_URL": f"{browser}/demo",
-        "CONSOLE_CONNECT_URL": f"{browser}/demo",
         "CORS_ORIGINS": browser,
     }
 

@@ -22,7 +22,7 @@ from services.kit.tls.authority import ensure_certificates
 from services.sandbox.imap.certificates import ensure_certificate
 
 MIGRATED = ("auth", "mail")
-# Where browsers of connect sessions return to: a back end in development.
+# Where browsers of connect sessions return to, besides the console: a back end in development.
 FIRST_REDIRECT_URL = "http://localhost:3000/connected"
 _FIRST_KEY_SCOPES = "mail.read,mailboxes.read,mailboxes.manage,webhooks.manage,keys.manage"
 _ROOT = Path(__file__).parents[2]
@@ -129,7 +129,9 @@ def ensure_first_key(settings: Settings, variables: Mapping[str, str], home: Hom
     if home.api_key.exists():
         return
     environment = process_environment(settings, variables, process="auth.command")
-    options = ("--name", "first key", "--scopes", _FIRST_KEY_SCOPES, "--redirect-url", FIRST_REDIRECT_URL)
+    redirect_urls = (FIRST_REDIRECT_URL, f"{variables['CONSOLE_PUBLIC_URL']}/connect/done")
+    options = ["--name", "first key", "--scopes", _FIRST_KEY_SCOPES]
+    options += [option for url in redirect_urls for option in ("--redirect-url", url)]
     command = [sys.executable, "-m", "services.auth", "api-key", *options]
     made = subprocess.run(  # noqa: S603  # our own module
         command, env=environment, cwd=settings.directory, check=False, stdout=subprocess.PIPE, text=True

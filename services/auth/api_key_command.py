@@ -34,8 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", type=_names, metavar="CIDR,...", help="the only networks that it is used from")
     parser.add_argument(
         "--redirect-url",
+        action="append",
+        default=[],
         metavar="URL",
-        help="also let browsers of connect sessions return to this URL of the application",
+        help="also let browsers of connect sessions return to this URL of the application; may be given again",
     )
     parser.add_argument("--days", type=int, help="after which it expires")
     parser.add_argument(
@@ -62,9 +64,10 @@ async def _run(store: Store, options: argparse.Namespace) -> None:
     if options.revoke:
         await keys.revoke(options.revoke, application_id=application_id, client=UNKNOWN_CLIENT)
         return
-    if options.redirect_url is not None and application_id is not None:
-        applications = Applications(store=store, api_keys=keys, new_id=uuid4)
-        await applications.allow_redirect_url(application_id, options.redirect_url)
+    applications = Applications(store=store, api_keys=keys, new_id=uuid4)
+    if application_id is not None:
+        for url in options.redirect_url:
+            await applications.allow_redirect_url(application_id, url)
     rules = KeyRules(
         name=options.name,
         scopes=OPERATOR_SCOPES if options.operator else options.scopes,

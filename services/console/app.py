@@ -14,7 +14,7 @@ from services.console.pages import failures
 from services.console.pages.rendering import create_templates
 from services.console.pages.security import SecurityHeaders
 from services.console.pages.visit import Console
-from services.console.routes import api, changes, files, keys, mail, mailboxes, message, sign_in
+from services.console.routes import api, changes, connect, files, keys, mail, mailboxes, message, sign_in
 from services.console.sessions.session import SessionCipher
 from services.console.sessions.sessions import Sessions
 from services.console.settings import ConsoleSettings
@@ -23,7 +23,7 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.setup import open_telemetry
 
-_ROUTES = (sign_in, mailboxes, mail, message, changes, keys, api, files)
+_ROUTES = (sign_in, mailboxes, connect, mail, message, changes, keys, api, files)
 
 log = structlog.get_logger()
 
@@ -42,9 +42,7 @@ def create_app(settings: ConsoleSettings, *, gateway: Gateway, clock: Callable[[
             clock=clock,
             https=https,
         ),
-        templates=create_templates(
-            clock=clock, api=settings.api, connect_url=settings.console_connect_url, version=settings.mailroom_version
-        ),
+        templates=create_templates(clock=clock, api=settings.api, version=settings.mailroom_version),
         clock=clock,
         origin=settings.address,
     )

@@ -36,8 +36,6 @@ class ConsoleSettings(Settings):
     # Seconds without a request after which a session ends, and seconds after which it ends in any case.
     console_idle_seconds: Annotated[int, Field(ge=60)] = 1800
     console_session_seconds: Annotated[int, Field(ge=60)] = 43200
-    # A page on which users connect mailboxes, for whom pages have no mailbox to show.
-    console_connect_url: Origin | None = None
     log_level: str = "INFO"
     # The release that runs, for metrics only.
     mailroom_version: str = "unknown"

@@ -157,3 +157,16 @@ def revoke_key(key_id: str) -> Call:
 def list_key_events(key_id: str) -> Call:
     """List what happened to an API key."""
     return _get(f"/keys/{_id(key_id)}/events", f"mailroom.keys.events({key_id!r})")
+
+
+def start_connection(external_user_id: str, *, redirect_url: str) -> Call:
+    """Have a user of the application connect a mailbox in a browser."""
+    python = f"mailroom.connections.start({external_user_id!r}, redirect_url={redirect_url!r})"
+    body = {"external_user_id": external_user_id, "redirect_url": redirect_url}
+    return Call("POST", "/connect/sessions", python, body=body)
+
+
+def complete_connection(session_id: str, code: str) -> Call:
+    """Connect the mailbox with the code that the browser brought."""
+    python = f"mailroom.connections.complete({session_id!r}, {code!r})"
+    return Call("POST", f"/connect/sessions/{_id(session_id)}/complete", python, body={"code": code})

@@ -19,7 +19,7 @@ _TEMPLATES = Path(__file__).parents[1] / "templates"
 _MARKS = re.compile(r"(</?mark>)")
 
 
-def create_templates(*, clock: Callable[[], float], api: str, connect_url: str | None, version: str) -> Environment:
+def create_templates(*, clock: Callable[[], float], api: str, version: str) -> Environment:
     """Return the templates: all values are escaped, and one that is not given is an error."""
     templates = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -46,7 +46,6 @@ def create_templates(*, clock: Callable[[], float], api: str, connect_url: str |
         "as_curl": as_curl,
         "as_python": as_python,
         "api": api,
-        "connect_url": connect_url,
         "version": version,
         "person": person,
     }

@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, StreamingResponse
 
 from services.console.gateway import calls
 from services.console.gateway.calls import Call
+from services.console.pages.pictures import has_pictures, with_pictures
 from services.console.pages.security import MESSAGE_POLICY
 from services.console.pages.visit import Visit, Visited, Watched
 from services.console.routes.mail import list_messages
@@ -34,6 +35,7 @@ async def show_message(
     mailbox_id: str,
     email_id: str,
     view: Annotated[View | None, Query()] = None,
+    pictures: Annotated[bool, Query()] = False,
     q: Annotated[str, Query(max_length=1000)] = "",
     cursor: Annotated[str, Query(max_length=2048)] = "",
 ) -> Response:
@@ -51,17 +53,22 @@ async def show_message(
         cursor=cursor,
         view=view or ("html" if email["html"] else "text"),
         views=_VIEWS,
+        pictures=pictures,
+        has_pictures=has_pictures(email),
         newer=ids[place - 1] if place else None,
         older=ids[place + 1] if place is not None and place + 1 < len(ids) else None,
     )
 
 
 @router.get("/messages/{email_id}/frame")
-async def show_html(visit: Watched, email_id: str) -> Response:
+async def show_html(visit: Watched, email_id: str, *, pictures: bool = False) -> Response:
     """Show the HTML of a message by itself, for a frame that can do nothing."""
     email = await visit.ask(calls.get_email(email_id))
+    html = email["html"] or ""
+    if pictures and html:
+        html = await with_pictures(email, lambda attachment_id: _bytes(visit, email_id, attachment_id))
     headers = {"content-security-policy": MESSAGE_POLICY}
-    return HTMLResponse(_FRAME.format(email["html"] or ""), headers=headers)
+    return HTMLResponse(_FRAME.format(html), headers=headers)
 
 
 @router.get("/messages/{email_id}/raw")
@@ -88,6 +95,14 @@ async def download_message(visit: Visited, email_id: str) -> Response:
 async def download_attachment(visit: Visited, email_id: str, attachment_id: str) -> Response:
     """Download an attachment."""
     return await _download(visit, calls.get_attachment(email_id, attachment_id))
+
+
+async def _bytes(visit: Visit, email_id: str, attachment_id: str) -> bytes:
+    """Return the bytes of an attachment. Raises GatewayError."""
+    async with visit.console.gateway.stream(
+        calls.get_attachment(email_id, attachment_id), key=visit.session.key
+    ) as response:
+        return b"".join([chunk async for chunk in response.aiter_bytes()])
 
 
 async def _download(visit: Visit, call: Call) -> Response:

@@ -33,6 +33,14 @@ _WORDS = {
     "api_key_not_found": ("There is no such key", "It may belong to another application."),
     "invalid_key_rules": ("Such a key cannot be made", "It can do no more than the key that you signed in with."),
     "invalid_api_key": ("The key is unknown, revoked or expired", "Sign in with another one."),
+    "invalid_redirect_url": (
+        "The application does not know the console's address",
+        "An operator adds it to the application's redirect URLs.",
+    ),
+    "invalid_connect_code": ("The connection was not finished in time", "Begin again."),
+    "connect_session_not_found": ("There is no such connection", "Begin again."),
+    "account_of_another_user": ("The account belongs to another user of the application", "Use another account."),
+    "no_offline_access": ("The provider gave no lasting access", "Begin again."),
     "malformed_api_key": ("The key has a typo", "Copy the whole of it again."),
 }
 

@@ -37,6 +37,8 @@ CALLS = [
     calls.create_key("Ада's", scopes=["mail.read"], expires_at=None),
     calls.revoke_key("k"),
     calls.list_key_events("k"),
+    calls.start_connection("42", redirect_url="http://x/connect/done"),
+    calls.complete_connection("c", "code"),
 ]
 
 

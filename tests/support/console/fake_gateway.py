@@ -129,14 +129,22 @@ class FakeGateway:
             "/emails/syncs": {"syncs": self.syncs, "next_cursor": None},
             "/emails/sync": sync(state="queued", ended_at=None),
             "/emails/verify": sync(state="queued", ended_at=None),
-            "/emails": {"emails": self.emails, "next_cursor": None},
+            "/emails": {"emails": self.emails[: int(request.url.params.get("limit", 50))], "next_cursor": None},
             "/emails/labels": {"labels": []},
             "/emails/threads": {"threads": [], "next_cursor": None},
             "/emails/changes": {"changes": self.changes, "next_since": "position-2", "has_more": False},
             "/keys": {"keys": self.keys},
+            "/connect/sessions/connection-1/complete": {"mailbox_id": MAILBOX, "email": "ada@example.com"},
         }
         if request.method == "POST" and path == "/keys":
             return {**json.loads(request.content), "id": "new", "api_key": "mr_new_secret"}
+        if path == "/connect/sessions":
+            return {
+                "id": "connection-1",
+                "url": "http://api.example.com/connect?x=1",
+                "user_id": "u",
+                "expires_at": RECEIVED,
+            }
         if path == "/openapi.json" and self.document is not None:
             return self.document
         if path in lists:
@@ -146,7 +154,7 @@ class FakeGateway:
             return httpx.Response(200, content=self.bytes, headers=disposition)
         for prefix, known in (("/emails/syncs/", self.syncs), ("/emails/", self.emails)):
             for each in known:
-                if path.startswith(f"{prefix}{each['id']}"):
+                if path.removesuffix("/retry") == f"{prefix}{each['id']}":
                     return each
         if path.endswith("/events"):
             return {"events": [{"type": "created", "created_at": RECEIVED, "client_network": None, "client": None}]}

@@ -29,6 +29,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="take the mistakes with this text in their name, file or origin")
     only = parser.parse_args().only
     mistakes = [mistake for mistake in read() if only in f"{mistake.name} {mistake.file} {mistake.origin}"]
+    if not mistakes:
+        # pytest without names of tests would run all of them.
+        print(f"No mistake has {only!r} in its name, file or origin.")
+        return 1
     with _servers() as environment, tempfile.TemporaryDirectory() as folder:
         checkout = Checkout(Path(folder) / "mailroom", environment=environment)
         tests = sorted({test for mistake in mistakes for test in mistake.tests})

@@ -9,6 +9,7 @@ from services.mail.model import Mailbox, MailboxStatus, SyncState
 from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import ProviderError, RateLimitedError
+from services.mail.providers.imap.client.login import log_out
 from services.mail.providers.imap.servers import imap_limits
 from services.mail.providers.imap.sign_in import SignIn
 from services.mail.sync.accounts.access import Patience
@@ -143,7 +144,7 @@ class TestLimits:
             # An hour later it goes on.
             await at_provider.control("PUT", f"users/{EMAIL}/yandex", {"imap": True})
             now[0] += 3_600.0
-            (await sign_in_with(at_provider, quotas[0]).open(ADA, tokens)).close()
+            await log_out(await sign_in_with(at_provider, quotas[0]).open(ADA, tokens))
 
     async def test_leave_some_of_the_sign_ins_to_workers(self, servers: Servers) -> None:
         await servers.forget_quota()
@@ -152,11 +153,11 @@ class TestLimits:
             downloads, worker = (sign_in_with(at_provider, quota, live=live) for live in (False, True))
             tokens = MailboxTokens(ProviderTokenCache(Tokens(at_provider.token)), ADA)
             for _ in range(6):
-                (await downloads.open(ADA, tokens)).close()
+                await log_out(await downloads.open(ADA, tokens))
             with pytest.raises(RateLimitedError):
                 await downloads.open(ADA, tokens)
             for _ in range(4):
-                (await worker.open(ADA, tokens)).close()
+                await log_out(await worker.open(ADA, tokens))
             with pytest.raises(RateLimitedError):
                 await worker.open(ADA, tokens)
             await quota.close()

@@ -71,6 +71,8 @@ class ImapAccounts(OneAccount):
     account: Account = field(default_factory=lambda: account_of(EMAIL))
     # How often mail reported a refused token.
     refusals: int = 0
+    # Whether a dead token is replaced, as by a refresh token.
+    refreshes: bool = False
     at_provider: ImapServers = field(kw_only=True)
 
     def __post_init__(self) -> None:
@@ -92,5 +94,9 @@ class ImapAccounts(OneAccount):
                 raise AppError(
                     Kind.CONFLICT, "provider_access_denied", "IMAP is off.", metadata={"denial": "imap_disabled"}
                 )
-            raise AppError(Kind.CONFLICT, "reauth_required", "The grant is gone.")
+            if not self.refreshes:
+                raise AppError(Kind.CONFLICT, "reauth_required", "The grant is gone.")
+            self.token = (await self.at_provider.control_api.sign_in(scope="login:email mail:imap_full"))[
+                "access_token"
+            ]
         return self.token, datetime.now(UTC) + timedelta(days=1)

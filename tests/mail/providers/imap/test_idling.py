@@ -53,6 +53,24 @@ class TestIdling:
             await eventually(is_read)
 
 
+class TestToken:
+    async def test_that_ends_while_the_connection_idles_is_replaced(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex", poll_seconds=0.3) as stage:
+            assert stage.accounts is not None
+            stage.accounts.refreshes = True
+            await stage.imap.deliver(subject="first")
+            await stage.sync(count=None)
+            await until_held(stage)
+            await stage.imap.control("POST", f"users/{EMAIL}/tokens/expire")
+            await stage.imap.control("DELETE", f"users/{EMAIL}/connections")
+            await stage.imap.deliver(subject="second")
+            await until_subjects(stage, "first", "second")
+            account = await stage.imap.account()
+            # The one with the old token, and those of the old and the new connection.
+            assert (account["refused_logins"], account["logins"], account["connections"]) == (1, 2, 1)
+            assert stage.accounts.refusals == 1
+
+
 class TestDeletion:
     async def test_shows_though_nothing_else_changes(self, servers: Servers) -> None:
         async with open_imap_stage(servers, "modern", poll_seconds=0.3) as stage:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
-from services.auth.settings import AuthKeySettings, AuthMigrationSettings, AuthSettings
+from services.auth.command_settings import AuthKeySettings, AuthMigrationSettings
+from services.auth.settings import AuthSettings
 from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings

@@ -6,14 +6,10 @@ import sys
 from functools import partial
 
 from services.auth import api_key_command
-from services.auth.app import reencrypt, rotate_signing_keys
-from services.auth.app import run as serve
-from services.auth.settings import AuthDatabaseSettings, AuthKeySettings, AuthSettings
+from services.auth.command_settings import AuthDatabaseSettings, AuthKeySettings
 from services.kit.observe.structured_logging import configure_logging
 from services.kit.process import run
 from services.kit.settings import load
-
-_COMMANDS = {"reencrypt": reencrypt, "rotate-signing-keys": rotate_signing_keys}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,11 +31,18 @@ if __name__ == "__main__":
         if not asyncio.run(api_key_command.run(load(AuthDatabaseSettings), options)):
             sys.exit(1)
     elif command == "serve":
+        # Here, since the other commands need none of it: its import costs as much again as theirs.
+        from services.auth.app import run as serve
+        from services.auth.settings import AuthSettings
+
         settings = load(AuthSettings)
         configure_logging(service="auth", level=settings.log_level)
         run(partial(serve, settings), hang_seconds=settings.mailroom_hang_seconds)
     else:
+        from services.auth.app import reencrypt, rotate_signing_keys
+
+        commands = {"reencrypt": reencrypt, "rotate-signing-keys": rotate_signing_keys}
         keys = load(AuthKeySettings)
         configure_logging(service="auth", level="INFO")
-        if not asyncio.run(_COMMANDS[command](keys)):
+        if not asyncio.run(commands[command](keys)):
             sys.exit(1)

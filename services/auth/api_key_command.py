@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 from services.auth.applications.api_keys import ApiKeys, KeyRules
 from services.auth.applications.applications import Applications
+from services.auth.command_settings import AuthDatabaseSettings
 from services.auth.model import UNKNOWN_CLIENT
-from services.auth.settings import AuthDatabaseSettings
 from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
 from services.kit.scopes import DEFAULT_SCOPES, OPERATOR_SCOPES, Scope

@@ -19,6 +19,7 @@ from services.auth.applications.connect_sessions import ConnectSessions
 from services.auth.applications.revoked import Revoked
 from services.auth.applications.token_exchange import TokenExchange
 from services.auth.cipher import Cipher, DecryptionError
+from services.auth.command_settings import AuthKeySettings
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.provider_grants.new_grants import NewGrants
@@ -36,7 +37,7 @@ from services.auth.sessions.access_tokens import AccessTokens
 from services.auth.sessions.refresh_tokens import RefreshTokens
 from services.auth.sessions.sessions import Lifetimes, Sessions
 from services.auth.sessions.signing_keys import SigningKeys
-from services.auth.settings import AuthKeySettings, AuthSettings
+from services.auth.settings import AuthSettings
 from services.auth.sign_in.linking import Linking
 from services.auth.sign_in.one_time_records import (
     AUTHORIZATION_REQUEST_SECONDS,
@@ -61,7 +62,9 @@ from services.kit.observe.setup import open_telemetry
 from services.kit.periodic import PeriodicTask, repeated
 from services.kit.principals import Principals
 from services.kit.rpc.server import serve_rpc
-from services.kit.stores.engine import create_engine, show_pool
+from services.kit.stores import engine as sql_engine
+from services.kit.stores import redis_client
+from services.kit.stores.engine import create_engine
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.redis_client import check_writes, create_redis
 from services.kit.tls.expiry import CertificateExpiry
@@ -131,14 +134,14 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             tracer=telemetry.tracer,
         )
         stack.push_async_callback(engine.dispose)
-        show_pool(engine, pools)
+        sql_engine.show_pool(engine, pools)
         redis = create_redis(settings)
         stack.push_async_callback(redis.aclose)
-        pools.redis(redis)
+        redis_client.show_pool(redis, pools)
         # Connections of their own, also where the server is the same: strangers use them.
         sign_in_redis = create_redis(settings.sign_in_redis)
         stack.push_async_callback(sign_in_redis.aclose)
-        pools.redis(sign_in_redis, name="sign_in_redis")
+        redis_client.show_pool(sign_in_redis, pools, name="sign_in_redis")
         http_client = await stack.enter_async_context(
             create_http_client(observer=CallObserver(telemetry), name_call=call_names(settings))
         )

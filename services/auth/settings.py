@@ -1,40 +1,11 @@
 """The settings of the auth service."""
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import SettingsConfigDict
 
+from services.auth.command_settings import AuthKeySettings
 from services.auth.providers.settings import ProviderSettings
 from services.auth.sign_up import SignUpPolicy
-from services.kit.settings import DatabaseSettings, MigrationSettings, RedisSettings, ServiceSettings, variables_of
-
-MINIMUM_SECRET = 32
-
-
-class AuthDatabaseSettings(DatabaseSettings):
-    """AUTH_POSTGRES_..., and POSTGRES_... where those are unset."""
-
-    service = "auth"
-    model_config = SettingsConfigDict(alias_generator=variables_of(service))
-
-
-class AuthMigrationSettings(MigrationSettings, AuthDatabaseSettings):
-    """The settings of auth's migrations."""
-
-    model_config = SettingsConfigDict(alias_generator=variables_of("auth"))
-
-
-class AuthKeySettings(AuthDatabaseSettings):
-    """The settings of the commands for operators."""
-
-    secret_key: SecretStr
-    secret_key_previous: SecretStr | None = None
-
-    @field_validator("secret_key", "secret_key_previous")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < MINIMUM_SECRET:
-            raise ValueError(f"needs at least {MINIMUM_SECRET} characters; make one with `openssl rand -base64 48`")
-        return value
+from services.kit.settings import RedisSettings, ServiceSettings
 
 
 class AuthSettings(AuthKeySettings, ProviderSettings, RedisSettings, ServiceSettings):

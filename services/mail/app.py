@@ -79,10 +79,10 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             on_connect=lost_ids.skip,
         )
         stack.push_async_callback(pool.close)
-        pools.asyncpg(pool)
+        postgres.show_pool(pool, pools)
         redis = create_redis(settings)
         stack.push_async_callback(redis.aclose)
-        pools.redis(redis)
+        redis_client.show_pool(redis, pools)
         channel = await stack.enter_async_context(
             auth_client.connect(settings.auth_address, identity=settings.identity, tracer=telemetry.tracer)
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.auth.command_settings import AuthDatabaseSettings, AuthMigrationSettings
 from services.auth.providers.registry import build_providers
-from services.auth.settings import AuthDatabaseSettings, AuthMigrationSettings, AuthSettings
+from services.auth.settings import AuthSettings
 from services.kit.http.outbound import Egress
 from services.kit.settings import load
 from services.kit.tls.authority import ensure_certificates, identity_in

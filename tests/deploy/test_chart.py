@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from services.auth.settings import AuthMigrationSettings, AuthSettings
+from services.auth.command_settings import AuthMigrationSettings
+from services.auth.settings import AuthSettings
 from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings

@@ -9,7 +9,8 @@ from opentelemetry.sdk import environment_variables
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from services.auth.settings import AuthMigrationSettings, AuthSettings
+from services.auth.command_settings import AuthMigrationSettings
+from services.auth.settings import AuthSettings
 from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from services.auth.settings import AuthMigrationSettings
+from services.auth.command_settings import AuthMigrationSettings
 from services.auth.store.privileges import AUTH
 from services.auth.store.tables import metadata
 from services.kit.settings import load

@@ -4,9 +4,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from redis.asyncio import Redis
-
-from services.kit.stores.postgres import BoundedPool
 
 
 class TellsOfTimeouts(Protocol):
@@ -35,17 +32,6 @@ class PoolMetrics:
             ["pool"],
             registry=registry,
         )
-
-    def asyncpg(self, pool: BoundedPool) -> None:
-        """Show an asyncpg pool as `postgres`."""
-        self.count_timeouts("postgres", pool)
-        self.show("postgres", limit=pool.get_max_size(), used=lambda: pool.get_size() - pool.get_idle_size())
-
-    def redis(self, redis: Redis, *, name: str = "redis") -> None:
-        """Show a client's pool under this name."""
-        pool = redis.connection_pool
-        # The pool counts idle connections and those in use.
-        self.show(name, limit=pool.max_connections, used=lambda: pool.get_connection_count()[1][0])
 
     def count_timeouts(self, name: str, pool: TellsOfTimeouts) -> None:
         """Count the waits for a pool under this name that are given up."""

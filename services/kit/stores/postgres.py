@@ -12,6 +12,7 @@ from opentelemetry.trace import Tracer
 
 from services.kit.observe.query_spans import QuerySpans
 from services.kit.settings import Postgres
+from services.kit.stores.pool_metrics import PoolMetrics
 
 # Seconds.
 CONNECT_TIMEOUT = 10.0
@@ -147,6 +148,12 @@ class _BoundedAcquisition(_Acquisition):
 
 class ReadOnlyError(Exception):
     """The server lets nothing be written."""
+
+
+def show_pool(pool: BoundedPool, metrics: PoolMetrics) -> None:
+    """Show a pool of `create_pool` as `postgres`."""
+    metrics.count_timeouts("postgres", pool)
+    metrics.show("postgres", limit=pool.get_max_size(), used=lambda: pool.get_size() - pool.get_idle_size())
 
 
 async def check_writes(pool: Pool) -> None:

@@ -8,6 +8,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.kit.settings import RedisSettings
+from services.kit.stores.pool_metrics import PoolMetrics
 
 POOL_SIZE = 32
 # Below the only prefix that the gateway's user may write to (deploy/compose.production.yml).
@@ -36,6 +37,13 @@ def create_redis(settings: RedisSettings) -> Redis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=1, supported_errors=(RedisConnectionError,)),
     )
     return Redis.from_pool(pool)
+
+
+def show_pool(redis: Redis, metrics: PoolMetrics, *, name: str = "redis") -> None:
+    """Show the pool of a client under this name."""
+    pool = redis.connection_pool
+    # The pool counts idle connections and those in use.
+    metrics.show(name, limit=pool.max_connections, used=lambda: pool.get_connection_count()[1][0])
 
 
 async def check_writes(redis: Redis) -> None:

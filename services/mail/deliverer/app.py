@@ -53,7 +53,7 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
             tracer=telemetry.tracer,
         )
         stack.push_async_callback(pool.close)
-        pools.asyncpg(pool)
+        postgres.show_pool(pool, pools)
         # The listener has another connection.
         capacity = PostgresCapacity(
             telemetry.registry,

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from deploy.local.postgres import PostgresAddress
 from deploy.local.valkey import RedisAddress
 from services.kit.settings import Postgres, RedisSettings
+from services.kit.stores import postgres
 from services.kit.stores.engine import create_engine, show_pool
 from services.kit.stores.pool_metrics import PoolMetrics
 from services.kit.stores.postgres import RELEASE_TIMEOUT, BoundedPool, create_pool
@@ -87,7 +88,7 @@ class TestPool:
     async def test_gives_up_waiting_for_a_connection_and_tells(self, database: Postgres) -> None:
         registry = CollectorRegistry()
         pool = await quick_pool(database)
-        PoolMetrics(registry).asyncpg(pool)
+        postgres.show_pool(pool, PoolMetrics(registry))
         pool.acquire_timeout = 10.0
         async with pool.acquire():
             pool.acquire_timeout = 0.3
@@ -130,7 +131,7 @@ class TestPool:
     ) -> None:
         registry = CollectorRegistry()
         pool = await quick_pool(database, port=proxy.port, statement=1.0)
-        PoolMetrics(registry).asyncpg(pool)
+        postgres.show_pool(pool, PoolMetrics(registry))
         pool.acquire_timeout = 10.0
         assert await pool.fetchval("SELECT 1") == 1
         proxy.silent = True

@@ -283,7 +283,7 @@ class TestOutage:
             receiver.answer = lambda _: 500
             async with hooks.deliverer() as running:
                 await hooks.change(mailbox, 3)
-                await until_state(hooks, endpoint, "failing")
+                await until_noted_as_failing(hooks, endpoint)
                 await hooks.shift("failing_since", "webhook_endpoints", timedelta(days=7))
                 await other.until(1)
                 assert running.count("endpoints_disabled_total", reason="failing") == 1
@@ -331,6 +331,16 @@ async def until_state(hooks: WebhookStage, endpoint: Endpoint, state: str) -> No
         return (await states(hooks, endpoint))[state] > 0
 
     await eventually(is_there)
+
+
+async def until_noted_as_failing(hooks: WebhookStage, endpoint: Endpoint) -> None:
+    """Wait until an endpoint is known to take nothing."""
+
+    async def is_noted() -> bool:
+        found = await hooks.webhooks.get(hooks.application_id, endpoint.endpoint_id)
+        return found.failing_since is not None
+
+    await eventually(is_noted)
 
 
 class TestRefusal:

@@ -60,6 +60,17 @@ class TestPrivileges:
         assert {"control/schedule.py: claim", "messages.py: upsert"} <= called
         assert await refused_to(mail_databases.worker) & called == NOT_CALLED_BY_WORKERS
 
+    async def test_of_deliverers_suffice_for_what_they_call_and_reach_no_body(self, mail_databases: MailRoles) -> None:
+        called = places_called_by("services.mail.deliverer.app", root=ROOT, store=STORE)
+        assert {"webhooks/cursors.py: claim", "changes.py: to_tell"} <= called
+        refused = await refused_to(mail_databases.deliverer)
+        # The service has these with the functions of its modules.
+        assert {place for place in refused & called if place.startswith(("webhooks/", "changes.py: to_tell"))} <= {
+            *("webhooks/endpoints.py: add", "webhooks/endpoints.py: add_secret", "webhooks/endpoints.py: change"),
+        }
+        for statement in ("SELECT * FROM message_contents", "SELECT email FROM mailboxes", "DELETE FROM messages"):
+            await assert_refused(mail_databases.deliverer, statement)
+
     async def test_let_mail_change_no_copy_and_erase_none(self, mail_databases: MailRoles) -> None:
         refused = await refused_to(mail_databases.mail)
         assert {

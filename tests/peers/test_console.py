@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -151,6 +152,24 @@ class TestPages:
         seen = visit("tail", **console.facts, mailbox=console.fill(), count=5)
         assert seen["complaints"] == []
         assert sorted(seen["seconds"])[2] < 2, seen["seconds"]
+
+
+class TestPictures:
+    def test_of_the_readme_are_taken_small_and_kept_if_wanted(
+        self, visit: Visit, console: Console, tmp_path: Path
+    ) -> None:
+        """MAILROOM_PICTURES=keep replaces those of the documentation."""
+        mailbox = f"/mailboxes/{console.fill()}"
+        pictures = {
+            "console-mailboxes-light.png": "/mailboxes",
+            "console-message-dark.png": f"{mailbox}/mail/{_ids(console)[0]}?q=the",
+        }
+        folder = ROOT / "docs/pictures" if os.environ.get("MAILROOM_PICTURES") == "keep" else tmp_path
+        assert visit("pictures", **console.facts, pictures=pictures, folder=str(folder))["taken"] == sorted(pictures)
+        for name in pictures:
+            assert (folder / name).stat().st_size < 200_000, name
+            assert (ROOT / "docs/pictures" / name).exists()
+            assert f"docs/pictures/{name}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 class TestHostileMail:

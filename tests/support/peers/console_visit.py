@@ -232,7 +232,7 @@ def attacks(browser: Browser, task: Task, axe: str) -> Any:
 def pictures(browser: Browser, task: Task, axe: str) -> Any:
     """Take the pictures of `pictures`: paths by file."""
     for theme in ("light", "dark"):
-        visitor = Visitor(browser, task, axe, color_scheme=theme, viewport={"width": 1200, "height": 750})
+        visitor = Visitor(browser, task, axe, color_scheme=theme, viewport={"width": 1140, "height": 600})
         visitor.sign_in()
         for file, path in task["pictures"].items():
             if file.endswith(f"-{theme}.png"):

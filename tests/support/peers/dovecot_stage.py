@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from services.kit.errors import AppError
 from services.mail.disconnect import Disconnections
+from services.mail.ids import PublicId
 from services.mail.mailboxes import Mailboxes
 from services.mail.marks import NEUTRAL_MARK_IDS
 from services.mail.providers.base import Provider
@@ -17,6 +19,7 @@ from services.mail.providers.imap.identity import id_by_content
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.servers import MailServer, imap_limits
 from services.mail.providers.imap.sign_in import SignIn
+from services.mail.read_model import MessageSummary
 from services.mail.reading.messages import Messages
 from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.user_connections import UserConnections
@@ -33,6 +36,10 @@ from tests.support.mail.waiting import eventually
 from tests.support.peers.dovecot import Dovecot
 
 _PROVIDER = "yandex"
+
+
+class MessageGoneError(Exception):
+    """A message went between its list and its read."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +118,26 @@ class DovecotStage(Stage):
         return found
 
     async def copy(self) -> dict[str, Copied]:
-        """Return the copy."""
+        """Return the copy. A message that goes while it is read is left out."""
         rows = await self.pool.fetch("SELECT external_id, label_ids FROM messages")
         flagged = {row["external_id"] for row in rows if NEUTRAL_MARK_IDS.flagged in row["label_ids"]}
-        return {
-            each.external_id: Copied(
-                frozenset(each.labels),
-                each.is_read,
-                each.external_id in flagged,
-                ((await self.detail(each.external_id)).text or "").strip(),
-            )
-            for each in await self.listed()
-        }
+        found = {}
+        for each in await self.listed():
+            with suppress(MessageGoneError):
+                text = await self._text(each)
+                found[each.external_id] = Copied(
+                    frozenset(each.labels), each.is_read, each.external_id in flagged, text
+                )
+        return found
+
+    async def _text(self, listed: MessageSummary) -> str:
+        try:
+            detail = await self.messages.get(self.user_id, PublicId(listed.mailbox_id, listed.message_id))
+        except AppError as error:
+            if error.reason != "message_not_found":
+                raise
+            raise MessageGoneError from error
+        return (detail.text or "").strip()
 
     async def equals(self, *, within: float = 30.0) -> None:
         """Wait until the copy equals the server; nothing tells the worker to look."""

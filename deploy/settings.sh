@@ -1,4 +1,5 @@
-# Reads settings.env of the installation in $production as compose does; sourced by scripts of this directory.
+# Reads settings.env of the installation in $production as compose does, and what its compose file needs; sourced by scripts
+# of this directory, which $deploy names.
 
 # Prints the value of a variable: the last one, without quotes, or without the comment behind it.
 setting() {
@@ -9,4 +10,11 @@ setting() {
 # Prints the names of all variables.
 setting_names() {
   sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' "$production/settings.env"
+}
+
+# Prints the names of the secrets that the compose file mounts and the installation does not have.
+missing_secrets() {
+  for secret in $(sed -n 's|.*{file: ".*/secrets/\([a-z_]*\)"}|\1|p' "$deploy/compose.production.yml"); do
+    [ -e "$production/secrets/$secret" ] || echo "$secret"
+  done
 }

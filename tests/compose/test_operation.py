@@ -18,7 +18,7 @@ from tests.support.e2e.traffic import Balancer, traffic
 pytestmark = pytest.mark.long
 
 # Secrets that survive the loss of a machine: kept elsewhere, or with Google.
-KEPT = {"secret_key", "secret_key_previous", "google_client_secret"}
+KEPT = {"secret_key", "secret_key_previous", "mail_secret_key", "mail_secret_key_previous", "google_client_secret"}
 # Changes with each table, index and migration.
 _SCHEMA = "SELECT (SELECT max(oid) FROM pg_class), (SELECT xmin::text || version_num FROM alembic_version)"
 _ENTER = """

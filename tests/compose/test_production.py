@@ -78,7 +78,7 @@ class TestInstallation:
         assert [(container["State"], container["ExitCode"]) for container in ended] == [("exited", 0)] * 2
         running = [container for container in everything if container not in ended]
         names = sorted(container["Service"] for container in running)
-        assert names == ["auth", "gateway", "mail", "postgres", "redis", "renewal", "sandbox", "worker", "worker"]
+        assert names == ["auth", "deliverer", "gateway", "mail", "postgres", "redis", "renewal", "sandbox", "worker", "worker"]
         assert {container["Health"] for container in running} == {"healthy"}
 
     def test_a_whole_mailbox_arrives_as_it_is_at_the_provider(self, http: httpx.Client, provider: Provider) -> None:
@@ -103,6 +103,7 @@ class TestDoctor:
         secrets = [file.read_text().strip() for file in (operator.production / "secrets").iterdir()]
         assert [secret for secret in secrets if secret and any(secret in text for text in texts.values())] == []
         assert "mailroom_dependency_up" in texts["worker.metrics"]
+        assert "mailroom_webhook_listening 1.0" in texts["deliverer.metrics"]
         assert "messages" in texts["mailroom_mail.txt"]
 
 
@@ -111,7 +112,7 @@ class TestContainers:
         files = list((Path(system.variables["MAILROOM_PRODUCTION"]) / "secrets").iterdir())
         secrets = {file.name: file.read_text().strip() for file in files}
         assert [name for name, secret in sorted(secrets.items()) if secret == ""] == [
-            "redis_sign_ins_password", "secret_key_previous", "yandex_client_secret",
+            "mail_secret_key_previous", "redis_sign_ins_password", "secret_key_previous", "yandex_client_secret",
         ]  # fmt: skip
         assert len(secrets) == 13
         shown = json.dumps(_inspect(system))

@@ -132,6 +132,7 @@ def test_secrets_reach_only_the_services_that_use_them() -> None:
         "AUTH_POSTGRES_PASSWORD": {"auth", "auth-migrations"},
         "MAIL_POSTGRES_PASSWORD": {"mail", "mail-migrations"},
         "WORKER_POSTGRES_PASSWORD": {"worker", "mail-migrations"},
+        "DELIVERER_POSTGRES_PASSWORD": {"deliverer", "mail-migrations"},
         "AUTH_POSTGRES_OWNER_PASSWORD": {"auth-migrations"},
         "MAIL_POSTGRES_OWNER_PASSWORD": {"mail-migrations"},
     }
@@ -160,10 +161,11 @@ def test_each_process_has_its_own_database_role_which_owns_nothing() -> None:
         environments["auth"]["AUTH_POSTGRES_USER"],
         environments["mail"]["MAIL_POSTGRES_USER"],
         environments["worker"]["WORKER_POSTGRES_USER"],
+        environments["deliverer"]["DELIVERER_POSTGRES_USER"],
         environments["auth-migrations"]["AUTH_POSTGRES_OWNER"],
         environments["mail-migrations"]["MAIL_POSTGRES_OWNER"],
     ]
-    assert len(set(roles)) == 5
+    assert len(set(roles)) == 6
 
 
 def test_long_lived_services_are_restarted_and_the_rest_runs_once() -> None:
@@ -226,6 +228,9 @@ class TestProduction:
             "postgres_mail_password": {"mail-migrations"},
             "postgres_mail_service_password": {"mail", "mail-migrations"},
             "postgres_mail_worker_password": {"worker", "mail-migrations"},
+            "postgres_mail_deliverer_password": {"deliverer", "mail-migrations"},
+            "mail_secret_key": {"mail", "deliverer"},
+            "mail_secret_key_previous": {"mail", "deliverer"},
             "redis_password": {"redis", "auth", "mail", "worker"},
             "redis_gateway_password": {"redis", "gateway"},
             "redis_sign_ins_password": {"auth"},
@@ -276,11 +281,25 @@ class TestProduction:
         assert proxy.network_address == next(ip_network(subnet).hosts())
 
     def test_allows_egress_only_to_services_that_call_the_provider(self, tmp_path: Path) -> None:
-        outside = {"provider", "public"}
+        outside = {"provider", "public", "receivers"}
         services = _production(tmp_path).items()
         assert {name for name, service in services if outside & service.get("networks", {}).keys()} == {
-            "auth", "mail", "worker", "gateway",
+            "auth", "mail", "worker", "deliverer", "gateway",
         }  # fmt: skip
+
+    def test_lets_deliverers_out_where_they_meet_no_service_and_gives_them_no_certificate(self, tmp_path: Path) -> None:
+        services = _production(tmp_path)
+        deliverer = services["deliverer"]
+        assert deliverer["networks"].keys() == {"data", "receivers"}
+        assert [name for name, each in services.items() if "receivers" in each.get("networks", {})] == ["deliverer"]
+        assert "volumes" not in deliverer
+        assert not [variable for variable in deliverer["environment"] if "TLS" in variable or "REDIS" in variable]
+
+    def test_bounds_what_each_service_takes_of_the_machine(self, tmp_path: Path) -> None:
+        # `certificates` runs for a moment.
+        for name, service in _production(tmp_path).items():
+            limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
+            assert limits.keys() == {"cpus", "memory", "pids"} or name == "certificates", name
 
     @pytest.mark.parametrize("missing", ["PUBLIC_URL", "FRONTEND_REDIRECT_URL"])
     def test_requires_settings_without_default(self, tmp_path: Path, missing: str) -> None:

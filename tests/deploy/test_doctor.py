@@ -12,7 +12,7 @@ import pytest
 from services.kit.tls.authority import ensure_certificates
 from tests.support.deploy.operated import Operated
 
-SERVICES = ("postgres", "redis", "renewal", "auth", "mail", "worker", "gateway")
+SERVICES = ("postgres", "redis", "renewal", "auth", "mail", "worker", "deliverer", "gateway")
 RUNNING = {"state": "running", "health": "healthy"}
 # Answers of docker by a part of its arguments: what is printed, and the exit status.
 WELL = {
@@ -82,7 +82,7 @@ class TestDoctor:
             ("config --quiet", "PUBLIC_URL is missing a value", 1, "settings: PUBLIC_URL is missing a value; correct"),
             ("max_connections", "91", 0, "connections: 91 % used; raise POSTGRES_MAX_CONNECTIONS"),
             ("max_connections", "", 1, "connections: unknown; is its container healthy?"),
-            ("SHOW max_connections", "100", 0, "pools: processes can open 122 connections, Postgres allows 100; raise"),
+            ("SHOW max_connections", "100", 0, "pools: processes can open 144 connections, Postgres allows 100; raise"),
             ("xact_start", "7200", 0, "snapshots: a transaction is 7200 s old"),
             ("archive_mode", "0000000100000007", 0, "archive: WAL cannot be archived (0000000100000007); see"),
             ("df -P", "/dev/a 10 9 1 96% /var/lib/postgresql", 0, "disk of Postgres: 96 % used; make room"),
@@ -98,6 +98,19 @@ class TestDoctor:
         ended, lines = _findings(operated)
         assert ended == 1
         assert lines[0].startswith(f"FAIL  {finding}"), lines
+
+    def test_names_what_an_installation_from_before_webhooks_lacks(self, operated: Operated) -> None:
+        for name in ("mail_secret_key", "postgres_mail_deliverer_password"):
+            (operated.production / "secrets" / name).unlink()
+        containers = _well()
+        del containers["deliverer-1"]
+        operated.write(containers=containers)
+        assert _findings(operated) == (1, [
+            "FAIL  secrets: missing: postgres_mail_deliverer_password mail_secret_key; deploy/mailroom first-install makes them",
+            "FAIL  containers: no container runs of deliverer; deploy/mailroom up --detach --wait",
+        ])  # fmt: skip
+        operated.run("first-install")
+        assert "ok    secrets" in operated.run("doctor").stdout
 
     def test_names_containers_that_are_not_well_with_their_last_lines(self, operated: Operated) -> None:
         containers = _well()
@@ -156,6 +169,7 @@ class TestDoctor:
         containers = _well()
         for name in ("auth", "mail", "gateway"):
             containers[f"{name}-1"] = containers[f"{name}-1"] | {"image": f"mailroom/{name}:0.2.0"}
+        containers["deliverer-1"] |= {"image": "mailroom/mail:0.2.0"}
         containers["worker-1"] = containers["worker-1"] | {"image": "mailroom/mail:0.1.0"}
         operated.write(containers=containers)
         status, [line] = _findings(operated)

@@ -34,7 +34,7 @@ class TestFirstInstall:
     def test_makes_long_secrets_that_differ(self, tmp_path: Path) -> None:
         _install(tmp_path)
         secrets = [file.read_text() for file in (tmp_path / "secrets").iterdir() if file.stat().st_size]
-        assert len(set(secrets)) == len(secrets) == 9
+        assert len(set(secrets)) == len(secrets) == 11
         assert all(re.fullmatch(r"[0-9a-f]{64}\n", secret) for secret in secrets)
 
     def test_directories_are_accessible_to_their_owner_only(self, tmp_path: Path) -> None:
@@ -62,9 +62,13 @@ class TestFirstInstall:
         assert f"put the secret of your OAuth client into {tmp_path}/secrets/{GIVEN}" in _install(tmp_path)
         (tmp_path / "secrets" / GIVEN).chmod(0o644)
         (tmp_path / "secrets" / GIVEN).write_text("given")
-        (tmp_path / "secrets/redis_password").unlink()
+        # The last two are those that an installation from before webhooks lacks.
+        lacked = ("redis_password", "postgres_mail_deliverer_password", "mail_secret_key")
+        for name in lacked:
+            (tmp_path / "secrets" / name).unlink()
         before = _contents(tmp_path)
-        assert _install(tmp_path) == "made secrets/redis_password\n"
+        made = _install(tmp_path).splitlines()
+        assert sorted(made) == sorted(f"made secrets/{name}" for name in lacked)
         after = _contents(tmp_path)
-        assert len(after.pop("redis_password")) == 65
+        assert [len(after.pop(name)) for name in lacked] == [65] * 3
         assert after == before

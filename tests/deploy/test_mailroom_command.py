@@ -156,14 +156,14 @@ class TestSecrets:
         assert f"{file} is missing: deploy/mailroom first-install" in operated.run("up").stderr
 
     def test_that_are_missing_are_named(self, operated: Operated) -> None:
-        for name in ("google_client_secret", "redis_gateway_password"):
+        for name in ("google_client_secret", "redis_gateway_password", "mail_secret_key"):
             (operated.production / "secrets" / name).unlink()
             assert f"{name} is missing: deploy/mailroom first-install" in operated.run("up").stderr
             (operated.production / "secrets" / name).touch(0o444)
 
 
 class TestConnections:
-    @pytest.mark.parametrize("settings", [["WORKERS=6"], ["WORKER_SLOTS=40"], ["POSTGRES_MAX_CONNECTIONS=100"]])
+    @pytest.mark.parametrize("settings", [["WORKERS=6"], ["WORKER_SLOTS=40"], ["DELIVERERS=4"], ["POSTGRES_MAX_CONNECTIONS=100"]])
     def test_that_do_not_fit_while_services_are_replaced_are_refused(
         self, operated: Operated, settings: list[str]
     ) -> None:
@@ -172,8 +172,8 @@ class TestConnections:
         assert _composed(operated) == []
 
     def test_that_fit_are_those_of_all_pools_twice(self, operated: Operated) -> None:
-        # 2 * (10 + 10 + 6 * 18) + 10
-        operated.settings("WORKERS=6", "POSTGRES_MAX_CONNECTIONS=266")
+        # 2 * (10 + 10 + 6 * 18 + 2 * 11) + 10
+        operated.settings("WORKERS=6", "DELIVERERS=2", "POSTGRES_MAX_CONNECTIONS=310")
         assert operated.run("up").returncode == 0
 
 
@@ -237,7 +237,7 @@ class TestReplaceService:
     def test_of_no_service_names_those_that_there_are(self, operated: Operated, named: list[str]) -> None:
         done = operated.run("replace-service", *named)
         assert (done.returncode, done.stderr) == (
-            2, "replace-service: name the service: auth, mail, worker or gateway\n",
+            2, "replace-service: name the service: auth, mail, worker, deliverer or gateway\n",
         )  # fmt: skip
 
     def test_beside_another_one_changes_nothing(self, operated: Operated) -> None:

@@ -78,7 +78,9 @@ class TestInstallation:
         assert [(container["State"], container["ExitCode"]) for container in ended] == [("exited", 0)] * 2
         running = [container for container in everything if container not in ended]
         names = sorted(container["Service"] for container in running)
-        assert names == ["auth", "deliverer", "gateway", "mail", "postgres", "redis", "renewal", "sandbox", "worker", "worker"]
+        assert names == [
+            "auth", "deliverer", "gateway", "mail", "postgres", "redis", "renewal", "sandbox", "worker", "worker",
+        ]  # fmt: skip
         assert {container["Health"] for container in running} == {"healthy"}
 
     def test_a_whole_mailbox_arrives_as_it_is_at_the_provider(self, http: httpx.Client, provider: Provider) -> None:

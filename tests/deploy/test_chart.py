@@ -16,15 +16,16 @@ from services.auth.settings import AuthSettings
 from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
-from services.mail.settings import MailMigrationSettings, MailSettings, WorkerSettings
+from services.mail.settings import DelivererSettings, MailMigrationSettings, MailSettings, WorkerSettings
 
 CHART = Path(__file__).parents[2] / "deploy/helm/mailroom"
 VALUES = {"default": CHART / "values.yaml", "production": CHART / "ci/production-values.yaml"}
 SETTINGS: dict[str, type[Settings]] = {
     "auth": AuthSettings, "console": ConsoleSettings, "gateway": GatewaySettings, "mail": MailSettings,
-    "worker": WorkerSettings,
+    "worker": WorkerSettings, "deliverer": DelivererSettings,
 }  # fmt: skip
 WITHOUT_DATABASE = ("console", "gateway")
+WITHOUT_REDIS = {"console", "deliverer"}
 MIGRATIONS: dict[str, type[Settings]] = {"auth": AuthMigrationSettings, "mail": MailMigrationSettings}
 # Settings that an operator adds for all processes.
 # Settings that the chart gives where the values choose none.
@@ -190,7 +191,7 @@ class TestServers:
             if name not in WITHOUT_DATABASE:
                 assert variables["PGSSLMODE"] == "verify-full"
                 assert variables["PGSSLROOTCERT"] == "/run/secrets/postgres/postgres-ca.crt"
-            has_redis = not name.endswith("-migrations") and name != "console"
+            has_redis = not name.endswith("-migrations") and name not in WITHOUT_REDIS
             assert variables.get("REDIS_TLS") == ("true" if has_redis else None)
 
     def test_without_tls_need_no_certificate(self) -> None:
@@ -211,6 +212,7 @@ class TestSecrets:
                 if variable.endswith("_FILE"):
                     owners.setdefault(variable.removesuffix("_FILE"), set()).add(name)
         owners.pop("SECRET_KEY_PREVIOUS", None)
+        assert owners.pop("MAIL_SECRET_KEY_PREVIOUS", {"mail", "deliverer"}) == {"mail", "deliverer"}
         assert owners.pop("CONSOLE_SECRET_KEY", {"console"}) == {"console"}
         assert owners.pop("POSTGRES_PASSWORD", {"auth-migrations", "mail-migrations"}) == {
             "auth-migrations",
@@ -222,6 +224,8 @@ class TestSecrets:
             "AUTH_POSTGRES_PASSWORD": {"auth", "auth-migrations"},
             "MAIL_POSTGRES_PASSWORD": {"mail", "mail-migrations"},
             "WORKER_POSTGRES_PASSWORD": {"worker", "mail-migrations"},
+            "DELIVERER_POSTGRES_PASSWORD": {"deliverer", "mail-migrations"},
+            "MAIL_SECRET_KEY": {"mail", "deliverer"},
             "AUTH_POSTGRES_OWNER_PASSWORD": {"auth-migrations"},
             "MAIL_POSTGRES_OWNER_PASSWORD": {"mail-migrations"},
             "REDIS_PASSWORD": {"auth", "gateway", "mail", "worker"},
@@ -255,11 +259,11 @@ class TestSecrets:
         secrets = {
             name: (_variables(pod)["REDIS_USERNAME"], _secret_of(pod, "REDIS_PASSWORD"))
             for name, pod in _pods(own)
-            if name in SETTINGS and name != "console"
+            if name in SETTINGS and name not in WITHOUT_REDIS
         }
         rest = ("rest", ("mailroom", "redis-password"))
         gateway = {"gateway": ("gateway", ("own", "redis-gateway-password"))}
-        assert secrets == dict.fromkeys(SETTINGS.keys() - {"console"}, rest) | gateway
+        assert secrets == dict.fromkeys(SETTINGS.keys() - WITHOUT_REDIS, rest) | gateway
 
     def test_of_sign_ins_at_redis_are_auths_alone_where_they_have_a_server_of_their_own(self) -> None:
         chosen = "redis.signIns.host=sign-ins,redis.signIns.port=6380,secrets.redisSignInsPassword.name=own"
@@ -284,6 +288,13 @@ class TestSecrets:
             if any(port["port"] == 6380 for rule in policy["spec"].get("egress", ()) for port in rule.get("ports", ()))
         }
         assert reached == {"auth"}
+
+    def test_of_webhooks_have_to_be_named_where_a_deliverer_runs(self) -> None:
+        nameless = ("--set", "secrets.mailSecretKey.name=")
+        with pytest.raises(AssertionError, match=r"secrets\.mailSecretKey: must name"):
+            _rendered(*nameless)
+        without = dict(_pods(_rendered(*nameless, "--set", "deliverer.replicas=0")))
+        assert "MAIL_SECRET_KEY_FILE" not in _variables(without["mail"])
 
     @pytest.mark.parametrize(
         ("user", "secret"),
@@ -325,7 +336,7 @@ class TestNetworkPolicies:
 
     def test_allow_egress_to_dns_servers_and_the_provider_as_needed(self, resources: list[Resource]) -> None:
         policies = _of(resources, "NetworkPolicy")
-        for name in ("auth", "mail", "worker", "migrations"):
+        for name in ("auth", "mail", "worker", "deliverer", "migrations"):
             rules = policies[name]["spec"]["egress"]
             ports = {port["port"] for rule in rules for port in rule["ports"]}
             assert {53, 5432} <= ports, name
@@ -335,6 +346,19 @@ class TestNetworkPolicies:
             for rule in provider:
                 [everywhere] = [peer["ipBlock"] for peer in rule["to"] if peer["ipBlock"]["cidr"] == "0.0.0.0/0"]
                 assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(everywhere["except"])
+
+    def test_let_deliverers_reach_postgres_and_https_outside_alone(self, resources: list[Resource]) -> None:
+        policy = _of(resources, "NetworkPolicy")["deliverer"]["spec"]
+        assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} <= {53, 443, 4317, 5432}
+        [outside] = [rule for rule in policy["egress"] if rule["ports"] == [{"protocol": "TCP", "port": 443}]]
+        [everywhere] = [peer["ipBlock"] for peer in outside["to"] if peer["ipBlock"]["cidr"] == "0.0.0.0/0"]
+        assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(everywhere["except"])
+        # Its metrics are all that it serves.
+        assert [rule["ports"][0]["port"] for rule in policy["ingress"] or []] in ([], [9105])
+        [pod] = [pod for name, pod in _pods(resources) if name == "deliverer"]
+        # No certificate of a service, and no CA of Redis.
+        assert {volume["name"] for volume in pod["volumes"]} == {"secrets", "postgres"}
+        assert pod["containers"][0]["args"] == ["services.mail.deliverer"]
 
     def test_keep_the_gateway_from_databases_and_the_provider(self, resources: list[Resource]) -> None:
         rules = _of(resources, "NetworkPolicy")["gateway"]["spec"]["egress"]
@@ -420,11 +444,11 @@ class TestConnections:
             _rendered("--set", values)
 
     def test_count_the_pools_that_the_settings_give(self) -> None:
-        # (2 + 1) * 10 + (2 + 1) * 10 + (10 + 1) * 18, and 10.
-        assert _rendered("--set", "postgres.maxConnections=268")
-        with pytest.raises(AssertionError, match="must be 268 or more"):
-            _rendered("--set", "postgres.maxConnections=267")
-        assert _rendered("--set", "worker.autoscaling.max=20,settings.WORKER_SLOTS=4,postgres.maxConnections=280")
+        # (2 + 1) * 10 + (2 + 1) * 10 + (10 + 1) * 18 + (1 + 1) * 11, and 10.
+        assert _rendered("--set", "postgres.maxConnections=290")
+        with pytest.raises(AssertionError, match="must be 290 or more"):
+            _rendered("--set", "postgres.maxConnections=289")
+        assert _rendered("--set", "worker.autoscaling.max=20,settings.WORKER_SLOTS=4,postgres.maxConnections=302")
 
 
 class TestPlacement:
@@ -444,7 +468,7 @@ class TestPlacement:
     def test_pins_images_by_digest_where_one_is_given(self) -> None:
         images = {name: pod["containers"][0]["image"] for name, pod in _pods(_rendered(*self.VALUES))}
         pinned = {name for name, image in images.items() if image.endswith("@sha256:" + "a" * 64)}
-        assert pinned == {"mail", "worker", "mail-migrations"}
+        assert pinned == {"mail", "worker", "deliverer", "mail-migrations"}
         assert images["auth"].startswith("mailroom/auth:")
 
 

@@ -105,8 +105,9 @@ class TestDoctor:
         containers = _well()
         del containers["deliverer-1"]
         operated.write(containers=containers)
+        remedy = "deploy/mailroom first-install makes them"
         assert _findings(operated) == (1, [
-            "FAIL  secrets: missing: postgres_mail_deliverer_password mail_secret_key; deploy/mailroom first-install makes them",
+            f"FAIL  secrets: missing: postgres_mail_deliverer_password mail_secret_key; {remedy}",
             "FAIL  containers: no container runs of deliverer; deploy/mailroom up --detach --wait",
         ])  # fmt: skip
         operated.run("first-install")

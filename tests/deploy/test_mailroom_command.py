@@ -163,7 +163,9 @@ class TestSecrets:
 
 
 class TestConnections:
-    @pytest.mark.parametrize("settings", [["WORKERS=6"], ["WORKER_SLOTS=40"], ["DELIVERERS=4"], ["POSTGRES_MAX_CONNECTIONS=100"]])
+    @pytest.mark.parametrize(
+        "settings", [["WORKERS=6"], ["WORKER_SLOTS=40"], ["DELIVERERS=4"], ["POSTGRES_MAX_CONNECTIONS=100"]]
+    )
     def test_that_do_not_fit_while_services_are_replaced_are_refused(
         self, operated: Operated, settings: list[str]
     ) -> None:

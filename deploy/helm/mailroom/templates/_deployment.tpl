@@ -52,8 +52,8 @@ spec:
         - name: {{ .name }}
           image: {{ include "mailroom.image" . | quote }}
           imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-          {{- if eq .name "worker" }}
-          args: [services.mail.worker]
+          {{- if has .name (list "worker" "deliverer") }}
+          args: [services.mail.{{ .name }}]
           {{- end }}
           {{- include "mailroom.containerSecurity" . | nindent 10 }}
           env: {{- include "mailroom.variables" . | nindent 12 }}

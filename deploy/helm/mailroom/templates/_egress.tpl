@@ -27,12 +27,21 @@
   {{- end }}
 {{- end }}
 
+{{- define "mailroom.publicPeers" -}}
+- ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16]}
+- ipBlock: {cidr: 2000::/3}
+{{- end }}
+
 {{/* Addresses of providers change: allow HTTPS and IMAP to all addresses outside of private ranges. */}}
 {{- define "mailroom.egressProvider" -}}
 - ports: [{protocol: TCP, port: 443}, {protocol: TCP, port: 993}]
-  to:
-    - ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16]}
-    - ipBlock: {cidr: 2000::/3}
+  to: {{- include "mailroom.publicPeers" . | nindent 4 }}
+{{- end }}
+
+{{/* URLs of webhooks: HTTPS to all addresses outside of private ranges. Receivers inside need a policy of yours. */}}
+{{- define "mailroom.egressReceivers" -}}
+- ports: [{protocol: TCP, port: 443}]
+  to: {{- include "mailroom.publicPeers" . | nindent 4 }}
 {{- end }}
 
 {{- define "mailroom.egressCollector" -}}

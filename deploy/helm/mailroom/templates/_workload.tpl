@@ -1,4 +1,4 @@
-{{/* Common parts of all processes. Parameters: (dict "root" $ "name" "auth"|"mail"|"worker"|"gateway"|"console"). */}}
+{{/* Common parts of all processes. Parameters: (dict "root" $ "name" "auth"|"mail"|"worker"|"deliverer"|"gateway"|"console"). */}}
 
 {{- define "mailroom.fullname" -}}
 {{ .Release.Name | trunc 40 | trimSuffix "-" }}
@@ -17,9 +17,14 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
-{{/* Image, database and certificate are those of the service; a worker has mail's. */}}
+{{/* Image, database and certificate are those of the service; a worker has mail's, a deliverer its image and database. */}}
 {{- define "mailroom.service" -}}
-{{ ternary "mail" .name (eq .name "worker") }}
+{{ ternary "mail" .name (has .name (list "worker" "deliverer")) }}
+{{- end }}
+
+{{/* Whether a process calls Redis and other services, with a certificate of its service. */}}
+{{- define "mailroom.hasPeers" -}}
+{{ and (not .migrations) (not (has .name (list "console" "deliverer"))) }}
 {{- end }}
 
 {{- define "mailroom.image" -}}
@@ -40,6 +45,13 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if or (eq .name "worker") (and (eq .name "mail") .migrations) -}}
 {{- $_ := set $own "WORKER_POSTGRES_PASSWORD" $secrets.postgresWorkerPassword -}}
 {{- end -}}
+{{- if or (eq .name "deliverer") (and (eq .name "mail") .migrations) -}}
+{{- $_ := set $own "DELIVERER_POSTGRES_PASSWORD" $secrets.postgresDelivererPassword -}}
+{{- end -}}
+{{- if and (has .name (list "mail" "deliverer")) (not .migrations) -}}
+{{- $_ := set $own "MAIL_SECRET_KEY" $secrets.mailSecretKey -}}
+{{- $_ := set $own "MAIL_SECRET_KEY_PREVIOUS" $secrets.mailSecretKeyPrevious -}}
+{{- end -}}
 {{- if .migrations -}}
 {{- $_ := set $own "POSTGRES_PASSWORD" $secrets.postgresPassword -}}
 {{- if and (eq .name "auth") .root.Values.postgres.authOwner -}}
@@ -49,7 +61,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end -}}
 {{- else if eq .name "console" -}}
 {{- $_ := set $own "CONSOLE_SECRET_KEY" $secrets.consoleSecretKey -}}
-{{- else -}}
+{{- else if ne .name "deliverer" -}}
 {{- $ofGateway := and (eq .name "gateway") .root.Values.redis.gatewayUsername -}}
 {{- $_ := set $own "REDIS_PASSWORD" (ternary $secrets.redisGatewayPassword $secrets.redisPassword (not (not $ofGateway))) -}}
 {{- if eq .name "auth" -}}
@@ -70,7 +82,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 
 {{/* Whether a process gets the file of further providers. */}}
 {{- define "mailroom.hasProviders" -}}
-{{ and (not (has .name (list "gateway" "console"))) (not .migrations) (ne .root.Values.secrets.providers.name "") }}
+{{ and (not (has .name (list "gateway" "console" "deliverer"))) (not .migrations) (ne .root.Values.secrets.providers.name "") }}
 {{- end }}
 
 {{/* Whether a process gets the CA of Postgres's certificate. */}}
@@ -98,6 +110,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if or (eq .name "worker") (and (eq .name "mail") .migrations) }}
 - {name: WORKER_POSTGRES_USER, value: {{ $postgres.workerUser | quote }}}
 {{- end }}
+{{- if or (eq .name "deliverer") (and (eq .name "mail") .migrations) }}
+- {name: DELIVERER_POSTGRES_USER, value: {{ $postgres.delivererUser | quote }}}
+{{- end }}
 {{- if and .migrations (eq .name "auth") }}
 - {name: AUTH_POSTGRES_OWNER, value: {{ $postgres.authOwner | quote }}}
 {{- else if .migrations }}
@@ -114,6 +129,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- $pools := dict "auth" (int (get $values.settings "AUTH_POSTGRES_POOL" | default 10)) -}}
 {{- $_ := set $pools "mail" (int (get $values.settings "MAIL_POSTGRES_POOL" | default 10)) -}}
 {{- $_ := set $pools "worker" (add 2 (mul 2 (int (get $values.settings "WORKER_SLOTS" | default 8)))) -}}
+{{- $_ := set $pools "deliverer" (add 1 (int (get $values.settings "DELIVERER_POSTGRES_POOL" | default 10))) -}}
 {{- $wanted := 10 -}}
 {{- range $name, $pool := $pools -}}
 {{- $own := get $values $name -}}
@@ -150,6 +166,8 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: CONSOLE_PUBLIC_URL, value: {{ . | quote }}}
 {{- end }}
 - {name: PUBLIC_URL, value: {{ $values.publicUrl | quote }}}
+{{- include "mailroom.commonVariables" . }}
+{{- else if and (eq .name "deliverer") (not .migrations) }}
 {{- include "mailroom.commonVariables" . }}
 {{- else if not .migrations }}
 - {name: REDIS_HOST, value: {{ $values.redis.host | quote }}}
@@ -221,7 +239,7 @@ secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, p
 - name: postgres
   {{- include "mailroom.certificateVolume" .root.Values.secrets.postgresCa | nindent 2 }}
 {{- end }}
-{{- if and (not .migrations) (ne .name "console") .root.Values.secrets.redisCa.name }}
+{{- if and (eq (include "mailroom.hasPeers" .) "true") .root.Values.secrets.redisCa.name }}
 - name: redis
   {{- include "mailroom.certificateVolume" .root.Values.secrets.redisCa | nindent 2 }}
 {{- end }}
@@ -236,7 +254,7 @@ secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, p
     {{- end }}
     {{- end }}
 {{- end }}
-{{- if and (not .migrations) (ne .name "console") }}
+{{- if eq (include "mailroom.hasPeers" .) "true" }}
 - name: identity
   secret: {secretName: {{ get .root.Values.tls.secrets (include "mailroom.service" .) }}, defaultMode: 0440}
 {{- end }}
@@ -253,13 +271,13 @@ secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key }}, p
 {{- if eq (include "mailroom.hasPostgresCa" .) "true" }}
 - {name: postgres, mountPath: /run/secrets/postgres, readOnly: true}
 {{- end }}
-{{- if and (not .migrations) (ne .name "console") .root.Values.secrets.redisCa.name }}
+{{- if and (eq (include "mailroom.hasPeers" .) "true") .root.Values.secrets.redisCa.name }}
 - {name: redis, mountPath: /run/secrets/redis, readOnly: true}
 {{- end }}
 {{- if eq (include "mailroom.hasProviders" .) "true" }}
 - {name: providers, mountPath: /run/secrets/providers, readOnly: true}
 {{- end }}
-{{- if and (not .migrations) (ne .name "console") }}
+{{- if eq (include "mailroom.hasPeers" .) "true" }}
 - {name: identity, mountPath: /run/secrets/identity, readOnly: true}
 {{- end }}
 {{- if and (eq .name "mail") (not .migrations) }}

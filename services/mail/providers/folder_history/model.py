@@ -73,6 +73,13 @@ class KnownFolder:
         """Whether listings have the folder, and it does not fail."""
         return not self.is_gone and not self.is_retiring and self.missing_for is None and self.failing_for is None
 
+    @property
+    def unseen_for(self) -> float | None:
+        """The seconds for which a folder cannot be looked at: it fails, or listings lack it. None while it can."""
+        if self.is_gone:
+            return None
+        return max((each for each in (self.failing_for, self.missing_for) if each is not None), default=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:

@@ -24,10 +24,10 @@ _DAY: Final = 86_400.0
 class HistoryLimits:
     """Rows of a transaction, and times in seconds.
 
-    A folder that no listing has is asked for by name after `missing`. A folder that fails delays deletions by
-    `failing`, and the listing of its messages by `listing`. A folder that is numbered anew again counts as failing for
-    `restarts`, and for `restarts_message` per message, since each is listed and identified again; `restarts_longest` at
-    most.
+    A folder that no listing has is asked for by name after `missing`. It delays deletions by `failing`, as a folder
+    that fails does; the latter delays the listing of its messages by `listing`. A folder that is numbered anew again
+    counts as failing for `restarts`, and for `restarts_message` per message, since each is listed and identified again;
+    `restarts_longest` at most.
     """
 
     rows: int = 1_000

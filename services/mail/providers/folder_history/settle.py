@@ -19,8 +19,8 @@ log = structlog.get_logger()
 async def step(context: PassContext) -> bool:
     """Settle some messages that are in no folder; return whether the pass has ended.
 
-    A message is deleted if it was in no folder before this pass began, no folder has failed lately, and no message
-    without an id can be it. A large loss of one folder needs a proof.
+    A message is deleted if it was in no folder before this pass began, all folders could be looked at lately, and no
+    message without an id can be it. A large loss of one folder needs a proof.
     """
     if await _drop(context):
         return False
@@ -43,7 +43,7 @@ async def step(context: PassContext) -> bool:
 
 def _delays(context: PassContext, known: KnownFolder) -> bool:
     """Return whether a folder may have messages that could not be looked for."""
-    return known.failing_for is not None and known.failing_for < context.limits.failing
+    return known.unseen_for is not None and known.unseen_for < context.limits.failing
 
 
 async def _drop(context: PassContext) -> bool:

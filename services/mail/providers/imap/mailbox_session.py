@@ -151,8 +151,8 @@ class ImapMailboxSession:
         return HistoryPage(changes=delta_of((), FolderLabels()), last_record=None, latest=latest, next_page_token=None)
 
     async def _waits_for_pass(self, known: Sequence[KnownFolder]) -> bool:
-        """Return whether the next pass deletes messages. A folder that fails would delay them."""
-        if any(each.failing_for is not None for each in known):
+        """Return whether the next pass deletes messages. A folder that cannot be looked at would delay them."""
+        if any(each.unseen_for is not None for each in known):
             return False
         async with self._pool.acquire() as connection:
             return await settling.is_due(connection, self._mailbox_id)

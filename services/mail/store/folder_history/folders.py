@@ -172,12 +172,12 @@ async def doubt(connection: Connection, mailbox_id: int, folder_id: int, *, pass
 
 
 async def restart(connection: Connection, mailbox_id: int, folder_id: int, *, is_gone: bool) -> None:
-    """Begin another generation of a folder's messages, or the end of a folder that is gone."""
+    """Begin another generation of a folder's messages, or the end of a folder that is gone, which fails no more."""
     await connection.execute(
         """
         UPDATE mail_folders
         SET generation = generation + 1, known = 0, state = NULL, token = NULL, is_retiring = true,
-            restarted_at = now(), is_gone = $3
+            restarted_at = now(), is_gone = $3, failing_since = CASE WHEN $3 THEN NULL ELSE failing_since END
         WHERE mailbox_id = $1 AND folder_id = $2
         """,
         mailbox_id,

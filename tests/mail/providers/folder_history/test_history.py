@@ -328,6 +328,32 @@ class TestFolder:
         assert begun.deleted == ["h", "i"]
         assert await begun.folder_names() == {1: "Inbox"}
 
+    async def test_that_is_deleted_delays_nothing_though_it_failed_before(self, begun: ObservedHistory) -> None:
+        begun.limits = replace(SMALL, missing=120.0)
+        begun.provider.failing.add("Work")
+        await begun.look()
+        del begun.provider.by_name["Work"]
+        begun.provider.remove("Inbox", 1)
+        await begun.settle()
+        await age(begun, "missing_since", "3 minutes")
+        await begun.settle()
+        assert await equals(begun)
+        assert begun.deleted == ["a", "h", "i"]
+        assert await begun.folder_names() == {1: "Inbox"}
+
+    async def test_that_listings_lack_for_a_moment_keeps_messages_that_moved_there(
+        self, begun: ObservedHistory
+    ) -> None:
+        begun.limits = replace(SMALL, missing=120.0)
+        begun.provider.move("Inbox", 1, "Work")
+        work = begun.provider.by_name.pop("Work")
+        await begun.settle()
+        assert begun.deleted == []
+        begun.provider.by_name["Work"] = work
+        await begun.settle()
+        assert await equals(begun)
+        assert (begun.added, begun.deleted) == ([], [])
+
     async def test_that_listings_lack_for_a_moment_loses_nothing(self, begun: ObservedHistory) -> None:
         begun.limits = replace(SMALL, missing=120.0)
         work = begun.provider.by_name.pop("Work")

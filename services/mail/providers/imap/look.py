@@ -174,14 +174,16 @@ async def _new(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
     top = max(plan.at, plan.end.uid_next - 1)
     uids = await search(connection, UidRange(plan.at, top)) if plan.at < plan.end.uid_next else []
     chosen = uids[:_LISTED]
-    items = await _attributes(connection, chosen, item)
-    # A message that the server lists and whose attributes it does not give is found by the count.
+    page = Page(items=await _attributes(connection, chosen, item))
+    if len(page.items) < len(chosen):
+        # The count would not tell of a message without attributes while another one has vanished.
+        page = replace(page, covers=_keys(chosen[0], chosen[-1]), present=[key_of(uid) for uid in chosen])
     if len(uids) > len(chosen):
-        return Page(items=items, token=plan.next(Stage.NEW, at=chosen[-1] + 1).text())
+        return replace(page, token=plan.next(Stage.NEW, at=chosen[-1] + 1).text())
     end = plan.end
     if end.uid_next == HIGHEST_UID:
         end = replace(end, uid_next=chosen[-1] + 1 if chosen else plan.at)
-    return Page(items=items, token=replace(plan, end=end).next(Stage.COUNT, at=end.uid_next).text())
+    return replace(page, token=replace(plan, end=end).next(Stage.COUNT, at=end.uid_next).text())
 
 
 def _count(plan: LookPlan, status: FolderStatus, known: int) -> Page:

@@ -148,6 +148,21 @@ class TestLook:
         assert keys_of(pages[:1]) == [10]
         assert (state.validity, state.uid_next) == (7, 12)
 
+    async def test_shows_new_messages_whose_attributes_the_server_leaves_out(self) -> None:
+        """The count does not tell of one where another message has vanished."""
+        script = [
+            hears(None, selected(3, next_uid=12)),
+            hears(b"UID SEARCH UID 10:11", found(10, 11)),
+            hears(None, fetched(11)),
+            hears(None, selected(3, next_uid=12)),
+            hears(None, found(2, 10, 11)),
+            hears(None, fetched(2, 11)),
+        ]
+        pages, _ = await look(script, state=KNOWN, known=3)
+        assert keys_of(pages[:1]) == [11]
+        assert (pages[0].covers, pages[0].present) == (KeyRange(key_of(10), key_of(11)), [key_of(10), key_of(11)])
+        assert all(page.covers is None for page in pages[1:])
+
     async def test_compares_only_where_the_count_differs(self) -> None:
         script = [
             hears(None, selected(2, next_uid=10)),

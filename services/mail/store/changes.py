@@ -41,7 +41,10 @@ _EXPIRED = f"""
     AND seq = ANY(ARRAY(SELECT seq FROM message_changes WHERE mailbox_id = $1 ORDER BY seq LIMIT {{limit}}))
 """
 
-_NUMBER = f"""
+
+def _number(*, messages: str = "0", unread: str = "0") -> str:
+    """Return the parts of a statement that number its changes; the arguments are by how much the counts change."""
+    return f"""
     this_database AS (
         SELECT {_DATABASE_ID} AS id WHERE EXISTS (SELECT FROM changed)
     ), ended AS (
@@ -50,17 +53,25 @@ _NUMBER = f"""
         WHERE mailbox_id = $1 AND database_id <> this_database.id
         ON CONFLICT DO NOTHING
     ), feed AS (
-        INSERT INTO change_feeds AS f (mailbox_id, last_seq, incarnation, database_id, live_from)
-        SELECT $1, (SELECT count(*) FROM changed), floor(random() * 2 ^ 53)::bigint, id, NULL FROM this_database
+        INSERT INTO change_feeds AS f
+            (mailbox_id, last_seq, incarnation, database_id, live_from, message_count, unread_count, counted_seq)
+        SELECT $1, c.number, floor(random() * 2 ^ 53)::bigint, id, NULL, c.messages, c.unread, c.number
+        FROM this_database, (SELECT count(*) AS number, {messages} AS messages, {unread} AS unread FROM changed) c
         ON CONFLICT (mailbox_id) DO UPDATE SET last_seq = f.last_seq + excluded.last_seq,
             incarnation = CASE WHEN f.database_id = excluded.database_id THEN f.incarnation
                           ELSE excluded.incarnation END,
-            database_id = excluded.database_id
+            database_id = excluded.database_id,
+            message_count = f.message_count + excluded.message_count,
+            unread_count = f.unread_count + excluded.unread_count,
+            counted_seq = CASE WHEN f.counted_seq = f.last_seq THEN f.last_seq + excluded.last_seq
+                          ELSE f.counted_seq END
         RETURNING f.last_seq
     )
 """
 
-RECORD = f"""{_NUMBER}, recorded AS (
+
+_NUMBER = _number()
+_RECORDED = f""", recorded AS (
         INSERT INTO message_changes (mailbox_id, seq, message_id, label_id, kind)
         SELECT $1, feed.last_seq + 1 - row_number() OVER (ORDER BY changed.message_id DESC, changed.label_id DESC),
             coalesce(message_id, 0), label_id, kind
@@ -69,10 +80,18 @@ RECORD = f"""{_NUMBER}, recorded AS (
         DELETE FROM message_changes WHERE {_EXPIRED.format(limit=500)}
     )
 """
+
+RECORD = _NUMBER + _RECORDED
 """Part of a statement that writes messages or labels of the mailbox $1.
 
 Numbers the rows of the statement's part `changed (message_id, label_id, kind)` and deletes some expired changes. As a
 part of the writing statement it needs no round trip of its own.
+"""
+
+RECORD_COUNTED = _number(messages="coalesce(sum(messages), 0)", unread="coalesce(sum(unread), 0)") + _RECORDED
+"""The same for statements that change how many messages there are, or are unread.
+
+Their rows of `changed` also have `messages` and `unread`: by how much these counts of the mailbox change.
 """
 
 

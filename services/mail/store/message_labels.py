@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from services.mail.marks import NEUTRAL_MARK_IDS, MarkIds
 from services.mail.model import LabelChange
-from services.mail.store.changes import RECORD
+from services.mail.providers.label_ids import UNSEEN
+from services.mail.store.changes import RECORD_COUNTED
 from services.mail.store.connection import Connection
-from services.mail.store.messages import UNIT_SEPARATOR
+from services.mail.store.messages import UNIT_SEPARATOR, UNSEEN_IDS
+
+_UNSEEN = frozenset(UNSEEN)
 
 
 async def change(
@@ -40,16 +43,19 @@ async def change(
             gained, lost = mark_ids.of_changes(marked=each.marked, unmarked=each.unmarked)
             labels = (labels | each.added | gained) - each.removed - lost
         if newer:
-            updates.append((row["external_id"], newer[-1].version, UNIT_SEPARATOR.join(sorted(labels))))
+            was_unread = not _UNSEEN.isdisjoint(row["label_ids"])
+            updates.append((row["external_id"], newer[-1].version, UNIT_SEPARATOR.join(sorted(labels)), was_unread))
     if updates:
         await connection.execute(
             f"""
             WITH changed AS (
-                UPDATE messages m SET version = u.version, label_ids = string_to_array(u.label_ids, $5)
-                FROM unnest($2::text[], $3::numeric[], $4::text[]) AS u(external_id, version, label_ids)
+                UPDATE messages m SET version = u.version, label_ids = string_to_array(u.label_ids, $6)
+                FROM unnest($2::text[], $3::numeric[], $4::text[], $5::bool[])
+                    AS u(external_id, version, label_ids, was_unread)
                 WHERE m.mailbox_id = $1 AND m.external_id = u.external_id
-                RETURNING m.message_id, NULL::text AS label_id, 'updated' AS kind
-            ), {RECORD}
+                RETURNING m.message_id, NULL::text AS label_id, 'updated' AS kind, 0 AS messages,
+                    (m.label_ids && {UNSEEN_IDS})::int - u.was_unread::int AS unread
+            ), {RECORD_COUNTED}
             SELECT
             """,
             mailbox_id,
@@ -67,8 +73,9 @@ async def take_off(connection: Connection, mailbox_id: int, label_id: str, *, li
             UPDATE messages SET label_ids = array_remove(label_ids, $2)
             WHERE mailbox_id = $1 AND message_id = ANY(ARRAY(
                 SELECT message_id FROM messages WHERE mailbox_id = $1 AND label_ids @> ARRAY[$2] LIMIT $3))
-            RETURNING message_id, NULL::text AS label_id, 'updated' AS kind
-        ), {RECORD}
+            RETURNING message_id, NULL::text AS label_id, 'updated' AS kind, 0 AS messages,
+                -($2 = ANY({UNSEEN_IDS}) AND NOT label_ids && {UNSEEN_IDS})::int AS unread
+        ), {RECORD_COUNTED}
         SELECT count(*) FROM changed
         """,
         mailbox_id,

@@ -9,9 +9,13 @@ from services.mail.content.limits import LARGE_BYTES
 from services.mail.content.model import Address, Attachment
 from services.mail.marks import NEUTRAL_MARK_IDS, MarkIds
 from services.mail.model import ProviderMessage
+from services.mail.providers.label_ids import UNSEEN
 from services.mail.search.vector import vector_of
-from services.mail.store.changes import RECORD
+from services.mail.store.changes import RECORD_COUNTED
 from services.mail.store.connection import Connection
+
+UNSEEN_IDS = f"ARRAY{list(UNSEEN)}"
+"""In SQL: the labels of which an unread message has one."""
 
 _UPSERT = f"""
     WITH given AS (
@@ -37,10 +41,17 @@ _UPSERT = f"""
             has_attachments = excluded.has_attachments, size = excluded.size
         WHERE m.version <= excluded.version
         -- A row that was there before has a locker: this statement.
-        RETURNING m.message_id, m.external_id, CASE WHEN m.xmax = 0 THEN 'created' ELSE 'updated' END AS kind
+        RETURNING m.message_id, m.external_id, CASE WHEN m.xmax = 0 THEN 'created' ELSE 'updated' END AS kind,
+            m.label_ids && {UNSEEN_IDS} AS is_unread
     ), changed AS (
-        SELECT message_id, NULL::text AS label_id, kind FROM stored
-    ), {RECORD}, contents AS (
+        SELECT message_id, NULL::text AS label_id, kind, (kind = 'created')::int AS messages,
+            is_unread::int - CASE WHEN kind = 'created' THEN 0 ELSE (
+                -- As it was before this statement. Only one transaction at a time writes messages of a mailbox.
+                SELECT (before.label_ids && {UNSEEN_IDS})::int FROM messages before
+                WHERE before.mailbox_id = $1 AND before.external_id = stored.external_id
+            ) END AS unread
+        FROM stored
+    ), {RECORD_COUNTED}, contents AS (
         INSERT INTO message_contents AS c (mailbox_id, message_id, headers, recipients, text, html, attachments)
         SELECT $1, stored.message_id, headers::jsonb, recipients::jsonb, text, html, attachments::jsonb
         FROM stored JOIN given USING (external_id)
@@ -162,8 +173,9 @@ async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence
         f"""
         WITH changed AS (
             DELETE FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
-            RETURNING message_id, NULL::text AS label_id, 'deleted' AS kind
-        ), {RECORD}
+            RETURNING message_id, NULL::text AS label_id, 'deleted' AS kind, -1 AS messages,
+                -(label_ids && {UNSEEN_IDS})::int AS unread
+        ), {RECORD_COUNTED}
         SELECT count(*) FROM changed
         """,
         mailbox_id,

@@ -38,7 +38,8 @@ MAIL: Mapping[str, str] = {
     "message_search": "SELECT",
     # Events of mailboxes: what the service does to them shows in their feeds.
     "message_changes": "SELECT, INSERT",
-    "change_feeds": "SELECT, INSERT, UPDATE (last_seq, incarnation, database_id, live_from)",
+    "change_feeds": "SELECT, INSERT, "
+    "UPDATE (last_seq, incarnation, database_id, live_from, message_count, unread_count, counted_seq)",
     "feed_incarnations": "SELECT, INSERT",
     "feed_heads": "SELECT, INSERT, UPDATE (seq, incarnation, moved_at, disconnected_at)",
     "webhook_endpoints": "SELECT, INSERT, UPDATE (url, description, event_types, account_ids, starts_at, "
@@ -69,7 +70,8 @@ WORKER: Mapping[str, str] = {
     "message_contents": "SELECT, INSERT, UPDATE (headers, recipients, text, html, attachments)",
     "message_search": "SELECT, INSERT, UPDATE (received_at, vector)",
     "message_changes": "SELECT, INSERT, DELETE",
-    "change_feeds": "SELECT, INSERT, UPDATE (last_seq, incarnation, database_id, live_from)",
+    "change_feeds": "SELECT, INSERT, "
+    "UPDATE (last_seq, incarnation, database_id, live_from, message_count, unread_count, counted_seq)",
     "feed_heads": "SELECT, INSERT, UPDATE (seq, incarnation, moved_at, disconnected_at), DELETE",
     "feed_incarnations": "SELECT, INSERT",
     "folder_histories": "SELECT, INSERT, UPDATE (revision, pass_number, phase, ended_at)",

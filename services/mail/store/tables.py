@@ -476,6 +476,11 @@ change_feeds = Table(
     # The last change of the first sync: webhooks tell of later ones. Null until that ends; 0 in feeds of releases
     # before 0028.
     Column("live_from", BigInteger, server_default=text("0")),
+    # How many messages there are, and unread ones, if counted_seq is last_seq. Else they mean nothing, as after changes
+    # by a release that did not count.
+    Column("message_count", BigInteger),
+    Column("unread_count", BigInteger),
+    Column("counted_seq", BigInteger),
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
     postgresql_with={"fillfactor": 50},
 )

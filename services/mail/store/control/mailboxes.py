@@ -252,15 +252,20 @@ async def ids_after(connection: Connection, mailbox_id: int, *, limit: int) -> l
 
 
 async def overviews(connection: Connection, query: MailboxQuery) -> list[MailboxOverview]:
-    """Return mailboxes with counts, oldest first."""
+    """Return mailboxes with counts, oldest first. Messages are counted where no writer has kept the counts."""
     rows = await connection.fetch(
         f"""
-        SELECT {COLUMNS}, m.reconnect_by, s.last_synced_at, c.messages, c.unread
+        SELECT {COLUMNS}, m.reconnect_by, s.last_synced_at, c.messages, c.unread, f.last_seq, c.is_new
         FROM mailboxes m
         LEFT JOIN sync_states s USING (mailbox_id)
+        LEFT JOIN change_feeds f USING (mailbox_id)
         CROSS JOIN LATERAL (
-            SELECT count(*) AS messages, count(*) FILTER (WHERE label_ids && $11) AS unread
-            FROM messages WHERE mailbox_id = m.mailbox_id
+            SELECT f.message_count AS messages, f.unread_count AS unread, false AS is_new
+            WHERE f.counted_seq = f.last_seq
+            UNION ALL
+            SELECT count(*), count(*) FILTER (WHERE label_ids && $11), true
+            FROM messages WHERE mailbox_id = m.mailbox_id AND (f.counted_seq = f.last_seq) IS NOT TRUE
+            HAVING (f.counted_seq = f.last_seq) IS NOT TRUE
         ) c
         WHERE m.user_id IS NOT NULL AND ($1::uuid IS NULL OR m.user_id = $1)
             AND ($2::uuid IS NULL OR m.application_id = $2) AND ($3::uuid[] IS NULL OR m.account_id = ANY($3))
@@ -280,6 +285,8 @@ async def overviews(connection: Connection, query: MailboxQuery) -> list[Mailbox
         query.limit,
         UNSEEN,
     )
+    if uncounted := [row for row in rows if row["is_new"] and row["last_seq"] is not None]:
+        await _keep_counts(connection, uncounted)
     checked = await _checked_at(connection, [row["mailbox_id"] for row in rows])
     return [
         MailboxOverview(
@@ -291,6 +298,18 @@ async def overviews(connection: Connection, query: MailboxQuery) -> list[Mailbox
         )
         for row in rows
     ]
+
+
+async def _keep_counts(connection: Connection, rows: Sequence[asyncpg.Record]) -> None:
+    """Store what was counted, so that writers go on from there; where one is writing, the next reader does it."""
+    await connection.executemany(
+        """
+        UPDATE change_feeds SET message_count = $3, unread_count = $4, counted_seq = $2
+        WHERE mailbox_id = $1 AND last_seq = $2
+            AND EXISTS (SELECT FROM change_feeds WHERE mailbox_id = $1 FOR UPDATE SKIP LOCKED)
+        """,
+        [[row[name] for name in ("mailbox_id", "last_seq", "messages", "unread")] for row in rows],
+    )
 
 
 async def _checked_at(connection: Connection, mailbox_ids: Sequence[int]) -> dict[int, datetime]:

@@ -171,6 +171,7 @@ def mailbox_of(mailbox: Mailbox) -> Mailbox:
         provider=mailbox.provider,
         email=mailbox.email,
         status=mailbox.status,
+        limits_identity=mailbox.limits_identity,
     )
 
 

@@ -116,7 +116,7 @@ class TestContainers:
         assert [name for name, secret in sorted(secrets.items()) if secret == ""] == [
             "mail_secret_key_previous", "redis_sign_ins_password", "secret_key_previous", "yandex_client_secret",
         ]  # fmt: skip
-        assert len(secrets) == 13
+        assert len(secrets) == 16
         shown = json.dumps(_inspect(system))
         assert [name for name, secret in secrets.items() if secret and secret in shown] == []
 

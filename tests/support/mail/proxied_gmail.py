@@ -140,15 +140,20 @@ class AlteredListings:
 
 @dataclass
 class LateIndex:
-    """Listings that show the `late` messages only so many seconds after the profile, and its cursor, was asked for."""
+    """Listings that show the `late` messages only so many seconds after the first profile, which gave the cursor.
+
+    Later profiles are compared with listings, and change nothing.
+    """
 
     seconds: float
     late: set[str] = field(default_factory=set)
+    _timed: set[str] = field(default_factory=set)
     _shown_at: float = float("inf")
 
     async def answer(self, call: ProxiedCall) -> Response | None:
         """See Answer."""
-        if call.request.url.path.endswith("/profile"):
+        if call.request.url.path.endswith("/profile") and self._timed != self.late:
+            self._timed = set(self.late)
             self._shown_at = time.monotonic() + self.seconds
         if call.lists_messages and time.monotonic() < self._shown_at:
             return await AlteredListings(lacks=self.late).answer(call)

@@ -21,7 +21,7 @@ from tests.support.e2e.running_stack import RunningStack, running_stack
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ADDED = 3
-SERVICES = ("auth", "mail", "worker", "gateway")
+SERVICES = ("auth", "mail", "worker", "deliverer", "gateway")
 
 
 @dataclass(frozen=True, slots=True)

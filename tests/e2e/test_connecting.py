@@ -29,16 +29,17 @@ def shop(stack: RunningStack, http: httpx.Client) -> BackEnd:
 
 class TestConnection:
     def test_gives_the_application_a_mailbox_of_its_user(self, shop: BackEnd, provider: Provider) -> None:
-        email = provider.new_user(messages=3)
+        email = provider.new_user(messages=9)
         mailbox = shop.connected("42", email)
         assert (mailbox["email"], mailbox["external_user_id"]) == (email, "42")
         shop.sync(mailbox["mailbox_id"])
-        assert len(shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]) == 3
+        listed_mail = shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]
+        assert len(listed_mail) == len(provider.truth(email, all_labels=False)) > 0
         [listed] = shop.get("/mailboxes", external_user_id="42").json()["mailboxes"]
         assert (listed["mailbox_id"], listed["user_id"]) == (mailbox["mailbox_id"], mailbox["user_id"])
 
     def test_again_keeps_ids_and_mail_and_ends_the_lack_of_access(self, shop: BackEnd, provider: Provider) -> None:
-        email = provider.new_user(messages=3)
+        email = provider.new_user(messages=9)
         mailbox = shop.connected("43", email)
         shop.sync(mailbox["mailbox_id"])
         ids = [item["id"] for item in shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]]
@@ -50,7 +51,7 @@ class TestConnection:
         assert [item["id"] for item in shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]] == ids
         provider.deliver(email)
         shop.sync(mailbox["mailbox_id"])
-        assert len(shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]) == 4
+        assert len(shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]) == len(ids) + 1
 
     def test_outlives_the_death_of_all_that_took_the_consent(
         self, stack: RunningStack, shop: BackEnd, provider: Provider
@@ -114,7 +115,7 @@ class TestQuickStart:
     def test_works_as_it_is_printed(
         self, stack: RunningStack, provider: Provider, tmp_path: Path, blocks: list[str]
     ) -> None:
-        email = provider.new_user(messages=2)
+        email = provider.new_user(messages=5)
         (tmp_path / ".mailroom").mkdir()
         key = stack.api_key(_SCOPES, f"--redirect-url={_LOCAL}")
         (tmp_path / ".mailroom/api-key").write_text(f"{key}\n")
@@ -127,4 +128,4 @@ class TestQuickStart:
         )
         assert done.returncode == 0, done.stderr
         assert '"state":"completed"' in done.stdout
-        assert done.stdout.count('"received_at"') == 2
+        assert done.stdout.count('"received_at"') == len(provider.truth(email, all_labels=False)) > 0

@@ -55,14 +55,14 @@ class TestDisconnectAccount:
         user = await client.signed_in(stand_in.person())
         stand_in.revoke_everything(user.person)
         await client.disconnect(user.account_id, user.user_id)
-        assert stand_in.calls["revoke"] == 1
+        assert stand_in.revocations_of(user.person) == 1
         assert await pending_links(engine, user.person) == 0
 
     async def test_can_be_repeated(self, client: Client, stand_in: StandIn) -> None:
         user = await client.signed_in(stand_in.person())
         for _ in range(3):
             await client.disconnect(user.account_id, user.user_id)
-        assert stand_in.calls["revoke"] == 1
+        assert stand_in.revocations_of(user.person) == 1
 
     async def test_of_another_user_does_nothing(self, client: Client, stand_in: StandIn) -> None:
         user, stranger = await client.signed_in(stand_in.person()), await client.signed_in(stand_in.person())
@@ -122,7 +122,7 @@ class TestDisconnectAccount:
             await connection.execute(broken.values(refresh_token=b"broken", access_token=b"broken"))
         await client.disconnect(user.account_id, user.user_id)
         assert await client.list_accounts(user.user_id) == []
-        assert stand_in.calls["revoke"] == 0
+        assert stand_in.revocations_of(user.person) == 0
 
     async def test_fails_if_a_refresh_takes_too_long(self, client: Client, stand_in: StandIn, redis: Redis) -> None:
         user = await client.signed_in(stand_in.person())

@@ -196,7 +196,7 @@ class TestSignIn:
         again = await client.signed_in(user.person)
         await revoke_again()
         await all_done(engine, user.person)
-        assert stand_in.calls["revoke"] == 1
+        assert stand_in.revocations_of(user.person) == 1
         assert await works(again)
 
     async def test_that_is_revoked_twice_ends_with_an_account_that_requires_another(

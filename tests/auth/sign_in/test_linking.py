@@ -157,7 +157,7 @@ class TestConsentPhishingByLink:
         outcome = await client.connect(victim.person, link_to=attacker.user_id)
         assert await reason_of(client.redeem(outcome.login_code)) == "link_of_another_user"
         assert is_granted(stand_in, victim.person)
-        assert stand_in.calls["revoke"] == 0
+        assert stand_in.revocations_of(victim.person) == 0
 
 
 class TestRefusedLink:

@@ -132,7 +132,7 @@ class TestStrictProvider:
         assert len(used) == 3
 
         await second.disconnect(user.account_id, user.user_id)
-        assert strict.calls["revoke"] == 1
+        assert strict.revocations_of(user.person) == 1
         assert not [entry for entry in strict.refresh_tokens.values() if entry[0] == user.person]
         with pytest.raises(aio.AioRpcError) as gone:
             await first.provider_token(user)

@@ -115,7 +115,7 @@ class TestRun:
         with _running(home) as (process, printed):
             assert "curl" in printed
             children = _watch(_children(process.pid))
-            assert len(children) == 8  # two servers, six processes
+            assert len(children) == 9  # two servers, seven processes
             assert _holders(process.pid, "SECRET_KEY") == _holders(process.pid, "GOOGLE_CLIENT_SECRET") == ["auth"]
             assert _holders(process.pid, "CONSOLE_SECRET_KEY") == ["console"]
             assert _holders(process.pid, "MAIL_POSTGRES_PASSWORD") == ["mail"]
@@ -143,7 +143,7 @@ class TestRun:
         assert code == 0, rest
         assert "Traceback" not in rest
         assert _all_gone(children)
-        for name in ("auth", "mail", "worker", "gateway", "console", "sandbox", "postgres", "valkey"):
+        for name in ("auth", "mail", "worker", "deliverer", "gateway", "console", "sandbox", "postgres", "valkey"):
             assert (home / "mailroom" / "logs" / f"{name}.log").stat().st_size > 0, name
 
     @pytest.mark.long  # the same promise is tested on small services and on the servers alone

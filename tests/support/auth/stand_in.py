@@ -114,6 +114,8 @@ class StandIn:
         self._codes: dict[str, _Code] = {}
         self._consented: set[str] = set()
         self._spent: dict[str, Person] = {}
+        self._issued: dict[str, Person] = {}
+        self._revoked: Counter[str] = Counter()
         self._keys: dict[str, rsa.RSAPrivateKey] = {}
         self.rotate_keys()
         self.app = Starlette(
@@ -243,6 +245,7 @@ class StandIn:
     def _new_refresh_token(self, person: Person, scope: str) -> str:
         token = f"1//{secrets.token_urlsafe(24)}"
         self.refresh_tokens[token] = (person, scope)
+        self._issued[token] = person
         return token
 
     def _shaped(self, answer: dict[str, Any]) -> Response:
@@ -263,13 +266,18 @@ class StandIn:
             return self.deviations.jwks_answer
         return JSONResponse({"keys": self.jwks()}, headers={"cache-control": "public, max-age=3600"})
 
+    def revocations_of(self, person: Person) -> int:
+        """Return how often a grant of this person was to be revoked; those of other tests may be due meanwhile."""
+        return sum(count for token, count in self._revoked.items() if self._issued.get(token) == person)
+
     async def _revoke(self, request: Request) -> Response:
         self.calls["revoke"] += 1
+        form = await request.form()
+        self._revoked[str(form["token"])] += 1
         if self.deviations.revoke_gate is not None:
             await self.deviations.revoke_gate.pass_through()
         if self.deviations.revoke_answer is not None:
             return self.deviations.revoke_answer
-        form = await request.form()
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
             return _error(401, "invalid_client")
         entry = self.refresh_tokens.get(str(form["token"]))

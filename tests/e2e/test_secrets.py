@@ -19,7 +19,7 @@ from tests.support.e2e.running_stack import RunningStack
 from tests.support.e2e.trace_collector import TraceCollector
 
 _DATABASES = ("auth", "mail")
-_PROCESSES = ("sandbox", "auth", "mail", "worker", "gateway")
+_PROCESSES = ("sandbox", "auth", "mail", "worker", "deliverer", "gateway")
 
 
 @dataclass

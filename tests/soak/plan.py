@@ -75,8 +75,6 @@ class SoakPlan:
     calm: float = 4.0
     # Time-out of the last syncs in seconds, and before them of folders: a missing one is doubted for two minutes.
     patience: float = 180.0
-    # Whether folders over IMAP are renamed and deleted.
-    changes_folders: bool = True
 
     @property
     def fault_kinds(self) -> frozenset[str]:

@@ -272,7 +272,6 @@ class _Soak:
                 url,
                 mailboxes,
                 folders=folders,
-                changes_folders=plan.changes_folders,
                 seed=plan.seed,
                 rate=plan.operations,
             ),

@@ -1,18 +1,9 @@
-"""The short form of `make soak`."""
+"""The short form of `make soak`. Mailboxes over IMAP take minutes to settle: `make soak` has them."""
 
 from tests.soak.plan import SoakPlan
 from tests.soak.soak import soak
 
-SHORT = SoakPlan(
-    seed=5,
-    seconds=20,
-    mailboxes=4,
-    imap_mailboxes=2,
-    messages=120,
-    quota_window=10,
-    calm=1,
-    changes_folders=False,
-)
+SHORT = SoakPlan(seed=5, seconds=20, mailboxes=6, messages=120, quota_window=10, calm=1)
 
 
 class TestShortSoak:
@@ -20,4 +11,4 @@ class TestShortSoak:
         report = soak(SHORT)
         print(report.as_json())
         assert report.failures == {}
-        assert report.verdict.messages > (SHORT.mailboxes + SHORT.imap_mailboxes) * SHORT.messages / 2
+        assert report.verdict.messages > SHORT.mailboxes * SHORT.messages / 2

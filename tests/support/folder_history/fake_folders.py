@@ -169,21 +169,21 @@ class FakeFolders:
             state=noted,
         )
 
-    async def items(self, folder: Folder, keys: Sequence[str]) -> Sequence[Item]:
+    async def items(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Sequence[Item]:
         """Show messages."""
-        messages = self._open(folder).messages
+        messages = self._numbered(folder, numbering).messages
         return [self._item(int(key), messages[int(key)]) for key in keys if int(key) in messages]
 
-    async def identify(self, folder: Folder, keys: Sequence[str]) -> Mapping[str, str]:
+    async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str]:
         """Name messages by their contents."""
-        messages = self._open(folder).messages
+        messages = self._numbered(folder, numbering).messages
         self.identified += [f"{folder.key}/{int(key)}" for key in keys]
         return {key: messages[int(key)].content for key in keys if int(key) in messages}
 
-    async def still_there(self, folder: Folder, keys: Sequence[str]) -> AbstractSet[str]:
+    async def still_there(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> AbstractSet[str]:
         """Look for messages without any lie."""
         self.proofs += 1
-        messages = self._open(folder).messages
+        messages = self._numbered(folder, numbering).messages
         return {key for key in keys if int(key) in messages}
 
     def _item(self, number: int, message: FakeMessage) -> Item:
@@ -197,6 +197,12 @@ class FakeFolders:
 
     def _shown(self, name: str) -> set[int]:
         return self.by_name[name].messages.keys() - self.lies.get(name, set())
+
+    def _numbered(self, folder: Folder, numbering: str | None) -> FakeFolder:
+        found = self._open(folder)
+        if numbering is not None and int(numbering.split(":")[0]) != found.validity:
+            raise RejectedError("the folder is numbered anew")
+        return found
 
     def _open(self, folder: Folder) -> FakeFolder:
         self._call()

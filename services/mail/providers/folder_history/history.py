@@ -143,13 +143,14 @@ async def _is_same(context: PassContext, known: KnownFolder, folder: Folder) -> 
     expected = {each.key: each.external_id for each in sample}
     if not expected:
         return True
-    found = await _identities(context, folder, list(expected))
+    found = await _identities(context, folder, list(expected), numbering=known.state)
     return bool(found) and all(expected[key] == external_id for key, external_id in found.items())
 
 
-async def _identities(context: PassContext, folder: Folder, keys: Sequence[str]) -> dict[str, str]:
+async def _identities(context: PassContext, folder: Folder, keys: Sequence[str], *, numbering: str) -> dict[str, str]:
     """Return the ids that messages have at the provider or by their contents."""
-    given = {each.key: each.external_id for each in await context.folders.items(folder, keys)}
+    items = await context.folders.items(folder, keys, numbering=numbering)
+    given = {each.key: each.external_id for each in items}
     found = {key: external_id for key, external_id in given.items() if external_id is not None}
     unknown = [key for key in given if key not in found]
-    return found | dict(await context.folders.identify(folder, unknown) if unknown else {})
+    return found | dict(await context.folders.identify(folder, unknown, numbering=numbering) if unknown else {})

@@ -53,7 +53,7 @@ async def identify_places(context: PassContext, known: Mapping[int, KnownFolder]
         for (folder_id, generation), keys in places.items():
             folder = known[folder_id]
             try:
-                found = await context.folders.identify(folder.folder, keys)
+                found = await context.folders.identify(folder.folder, keys, numbering=folder.numbering)
             except (RejectedError, UnreadableMessageError) as error:
                 log.warning("a folder fails", mailbox_id=context.mailbox_id, folder_id=folder_id, error=str(error))
                 failing.append(folder_id)

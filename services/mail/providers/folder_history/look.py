@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -90,6 +91,7 @@ async def _look(context: PassContext, known: KnownFolder) -> None:
     if page.restarts:
         await _restart(context, known)
         return
+    known = replace(known, token=page.token, state=page.state or known.state)
     for keys in page.vanished:
         await _take_away(context, known, keys, present=())
     if page.covers is not None:
@@ -166,7 +168,7 @@ async def _put_missed(context: PassContext, known: KnownFolder, page: Page, pres
             )
         if not missed:
             return
-        await _put(context, known, await context.folders.items(known.folder, missed))
+        await _put(context, known, await context.folders.items(known.folder, missed, numbering=known.numbering))
         left = [key for key in left if key > missed[-1]]
 
 
@@ -226,7 +228,7 @@ async def _put_moved(context: PassContext, known: KnownFolder, new: Sequence[Ite
 async def _identify(context: PassContext, known: KnownFolder, keys: Sequence[str]) -> dict[str, str]:
     if not keys:
         return {}
-    found = await context.folders.identify(known.folder, keys)
+    found = await context.folders.identify(known.folder, keys, numbering=known.numbering)
     return {key: found.get(key) or own_id(known, key) for key in keys}
 
 

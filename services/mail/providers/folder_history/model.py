@@ -74,6 +74,11 @@ class KnownFolder:
         return not self.is_gone and not self.is_retiring and self.missing_for is None and self.failing_for is None
 
     @property
+    def numbering(self) -> str | None:
+        """The state or token that tells by what its messages are numbered; None before the first page of a look."""
+        return self.token or self.state
+
+    @property
     def unseen_for(self) -> float | None:
         """The seconds for which a folder cannot be looked at: it fails, or listings lack it. None while it can."""
         if self.is_gone:

@@ -79,7 +79,11 @@ class LookedAt:
 
 
 class MailFolders(Protocol):
-    """The folders of one mailbox. Methods raise ProviderError; RejectedError is of the one folder only."""
+    """The folders of one mailbox. Methods raise ProviderError; RejectedError is of the one folder only.
+
+    Where keys are given, `numbering` is a state or a token of the folder that they come from. The methods raise
+    RejectedError if the provider has numbered the folder anew since: the keys would be those of other messages.
+    """
 
     async def folders(self) -> FolderListing:
         """Return the folders that hold mail."""
@@ -105,14 +109,14 @@ class MailFolders(Protocol):
         """
         ...
 
-    async def items(self, folder: Folder, keys: Sequence[str]) -> Sequence[Item]:
+    async def items(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Sequence[Item]:
         """Return these messages of a folder, as far as they are there."""
         ...
 
-    async def identify(self, folder: Folder, keys: Sequence[str]) -> Mapping[str, str]:
+    async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str]:
         """Return ids of these messages, equal for equal messages in any folder; without those that have none."""
         ...
 
-    async def still_there(self, folder: Folder, keys: Sequence[str]) -> AbstractSet[str]:
+    async def still_there(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> AbstractSet[str]:
         """Return which of these messages are there by a proof that does not depend on earlier answers."""
         ...

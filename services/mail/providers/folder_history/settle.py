@@ -95,7 +95,7 @@ async def _put_back(context: PassContext, folder: KnownFolder, listed: Sequence[
     keys = [each.key for each in listed]
     if not keys:
         return 0
-    there = sorted(set(keys) & await context.folders.still_there(folder.folder, keys))
+    there = sorted(set(keys) & await context.folders.still_there(folder.folder, keys, numbering=folder.numbering))
     if there:
         log.warning(
             "messages were reported gone that are there",

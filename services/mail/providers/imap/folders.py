@@ -30,9 +30,9 @@ from services.mail.providers.imap.client.names import decode_name
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
 from services.mail.providers.imap.identity import id_by_content, id_by_server
 from services.mail.providers.imap.look import first_page, next_page
-from services.mail.providers.imap.look_plan import FolderState, key_of
+from services.mail.providers.imap.look_plan import FolderState, key_of, validity_in
 from services.mail.providers.imap.refusals import is_absence, provider_error
-from services.mail.providers.imap.session import ImapSession
+from services.mail.providers.imap.session import ImapSession, check_numbering
 
 # Header blocks that are fetched at once: some kilobytes each.
 _HEADERS: Final = 100
@@ -147,32 +147,33 @@ class ImapFolders:
             return await first_page(self.session, name, state=state, status=status, item=self.item, now=self._now())
         return await next_page(self.session, name, token=token, known=known, item=self.item)
 
-    async def items(self, folder: Folder, keys: Sequence[str]) -> Sequence[Item]:
+    async def items(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Sequence[Item]:
         """Return messages. One that the server has, and whose attributes it does not give, has none."""
         found: dict[int, Item] = {}
-        async with self.session.selected(_name_of(folder)) as connection:
+        async with self.session.selected(_name_of(folder), validity=validity_in(numbering)) as connection:
             for uids in sets_of(map(int, keys)):
                 given = await fetch_attributes(connection, uids)
                 there = await search(connection, UidRange(1, HIGHEST_UID), among=uids)
                 found |= {uid: self.item(given.get(uid, Attributes(uid=uid))) for uid in there}
         return [found[uid] for uid in sorted(set(map(int, keys)) & found.keys())]
 
-    async def identify(self, folder: Folder, keys: Sequence[str]) -> Mapping[str, str]:
+    async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str]:
         """Return ids by header block and size."""
         found: dict[str, str] = {}
-        async with self.session.selected(_name_of(folder)) as connection:
+        async with self.session.selected(_name_of(folder), validity=validity_in(numbering)) as connection:
             for begin in range(0, len(keys), _HEADERS):
                 for uids in sets_of(map(int, keys[begin : begin + _HEADERS])):
                     for uid, (size, header) in (await fetch_headers(connection, uids)).items():
                         found[key_of(uid)] = id_by_content(header, size)
         return {key: found[key] for key in keys if key in found}
 
-    async def still_there(self, folder: Folder, keys: Sequence[str]) -> AbstractSet[str]:
+    async def still_there(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> AbstractSet[str]:
         """Ask over a new connection which messages are there."""
         name = _name_of(folder)
         found: set[str] = set()
         async with self.session.apart() as connection:
             await examine(connection, name)
+            check_numbering(connection, validity_in(numbering))
             for uids in sets_of(map(int, keys)):
                 found.update(map(key_of, await search(connection, UidRange(1, HIGHEST_UID), among=uids)))
         return found

@@ -111,3 +111,11 @@ def width_for(messages: int, *, status: FolderStatus) -> int:
     """Return the UIDs of a window that has about so many messages, if they are spread evenly."""
     top = max(1, (status.uid_next or HIGHEST_UID) - 1)
     return max(messages, min(HIGHEST_UID, top * messages // max(1, status.exists or 1)))
+
+
+def validity_in(numbering: str | None) -> int | None:
+    """Return the UIDVALIDITY in the text of a state or of a plan; None for None."""
+    if numbering is None:
+        return None
+    given = json.loads(numbering)
+    return int(given.get("end", given)["validity"])

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from services.mail.providers.base import RejectedError
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import ImapError
 from services.mail.providers.imap.client.folders import Examined, examine
@@ -40,11 +41,15 @@ class ImapSession:
             pass
 
     @asynccontextmanager
-    async def selected(self, name: bytes) -> AsyncIterator[Connection]:
-        """Yield the connection with a folder selected. What it is numbered by cannot change while it is."""
+    async def selected(self, name: bytes, *, validity: int | None) -> AsyncIterator[Connection]:
+        """Yield the connection with a folder selected. What it is numbered by cannot change while it is.
+
+        Raises RejectedError if that is another UIDVALIDITY; None matches any.
+        """
         async with self.connection() as connection:
             if connection.selected is None or connection.selected.name != name:
                 await examine(connection, name)
+            check_numbering(connection, validity)
             yield connection
 
     @asynccontextmanager
@@ -69,3 +74,9 @@ class ImapSession:
         """Sign out."""
         if self._connection is not None:
             await log_out(self._connection)
+
+
+def check_numbering(connection: Connection, validity: int | None) -> None:
+    """Raise RejectedError if the selected folder has another UIDVALIDITY; None matches any."""
+    if validity is not None and connection.selected is not None and (connection.selected.validity or 0) != validity:
+        raise RejectedError("the folder is numbered anew")

@@ -29,14 +29,17 @@ async def newest(
 ) -> list[Location]:
     """Return the next messages in descending order, each at its first place outside of the `hidden` folders.
 
-    A message that is in no folder any more keeps its places until a pass has decided that it is deleted.
+    A message that is in no folder any more keeps its places until a pass has decided that it is deleted. One without an
+    id in a folder that is numbered anew is left out: nothing can tell its id, and the next look finds it as a new one.
     """
     rows = await connection.fetch(
         f"""
         SELECT {COLUMNS} FROM mail_locations l
         WHERE l.mailbox_id = $1 AND l.folder_id <> ALL($2::bigint[])
             AND (l.arrived_at, l.folder_id, l.generation, l.key) < (coalesce($3::timestamptz, 'infinity'), $4, $5, $6)
-            AND (l.gone_in IS NULL OR l.external_id IS NOT NULL)
+            AND (l.external_id IS NOT NULL OR (l.gone_in IS NULL AND EXISTS (
+                SELECT FROM mail_folders f WHERE f.mailbox_id = $1 AND f.folder_id = l.folder_id
+                    AND f.generation = l.generation)))
             AND NOT EXISTS (
                 SELECT FROM mail_locations o
                 WHERE o.mailbox_id = $1 AND o.external_id = l.external_id AND o.folder_id <> ALL($2::bigint[])

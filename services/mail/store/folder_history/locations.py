@@ -225,10 +225,11 @@ async def identified(
 async def unidentified(
     connection: Connection, mailbox_id: int, messages: Sequence[tuple[int, datetime]]
 ) -> dict[tuple[int, int], list[str]]:
-    """Return the messages without an id of these sizes and arrivals: keys by folder and generation."""
+    """Return the messages without an id of these sizes and arrivals: keys by folder and its present generation."""
     rows = await connection.fetch(
         """
         SELECT u.folder_id, u.generation, u.key FROM mail_locations u
+        JOIN mail_folders f USING (mailbox_id, folder_id, generation)
         JOIN unnest($2::bigint[], $3::timestamptz[]) AS w(size, arrived_at) USING (size, arrived_at)
         WHERE u.mailbox_id = $1 AND u.external_id IS NULL AND u.gone_in IS NULL
         ORDER BY u.folder_id, u.generation, u.key

@@ -27,6 +27,13 @@ async def age(observed: ObservedHistory, column: str, interval: str) -> None:
         )
 
 
+async def is_retiring(observed: ObservedHistory) -> bool:
+    """Return whether messages of a folder's earlier numbering are not marked as gone yet."""
+    async with observed.pool.acquire() as connection:
+        query = "SELECT bool_or(is_retiring) FROM mail_folders WHERE mailbox_id = $1"
+        return bool(await connection.fetchval(query, observed.mailbox_id))
+
+
 async def equals(observed: ObservedHistory) -> bool:
     """Return whether the copy equals the provider."""
     await observed.follow()
@@ -88,6 +95,33 @@ class TestListing:
         page = await observed.history.list_page(token=None, limit=5)
         assert set(page.external_ids) == {"a", "b"}
 
+    async def test_takes_no_ids_from_a_folder_that_is_numbered_anew(self, observed: ObservedHistory) -> None:
+        for content in "abc":
+            observed.provider.add("Inbox", content)
+        await observed.look()
+        observed.provider.remove("Inbox", 1)
+        observed.provider.reset("Inbox")
+        with pytest.raises(ProviderUnavailableError):
+            await observed.list_all()
+        assert observed.provider.identified == []
+        await observed.settle()
+        page = await observed.history.list_page(token=None, limit=5)
+        assert set(page.external_ids) == {"b", "c"}
+
+    async def test_leaves_messages_of_an_earlier_numbering_to_the_look(self, observed: ObservedHistory) -> None:
+        for content in "abcdefg":
+            observed.provider.add("Inbox", content)
+        await observed.look()
+        observed.provider.remove("Inbox", 1)
+        observed.provider.reset("Inbox")
+        while not await is_retiring(observed):
+            await observed.take_steps(1)
+        await observed.list_all()
+        assert observed.copy == {}
+        await observed.settle()
+        assert set(observed.added) == set("bcdefg")
+        assert await equals(observed)
+
 
 class TestLook:
     async def test_adds_new_messages(self, begun: ObservedHistory) -> None:
@@ -135,7 +169,7 @@ class TestLook:
     async def test_gives_an_id_of_its_own_where_the_provider_has_none(
         self, begun: ObservedHistory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def identify(_: Folder, __: Sequence[str]) -> dict[str, str]:
+        async def identify(_: Folder, __: Sequence[str], *, numbering: str | None) -> dict[str, str]:  # noqa: ARG001
             return {}
 
         number = begun.provider.add("Inbox", "odd")

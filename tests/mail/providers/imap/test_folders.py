@@ -27,7 +27,7 @@ from services.mail.providers.imap.client.errors import (
 from services.mail.providers.imap.client.login import enable
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.identity import id_by_content
-from services.mail.providers.imap.look_plan import MARKS_SECONDS, FolderState, key_of
+from services.mail.providers.imap.look_plan import MARKS_SECONDS, FolderState, LookPlan, Stage, key_of
 from services.mail.providers.imap.refusals import provider_error
 from services.mail.providers.imap.session import ImapSession
 from tests.support.imap.scripted_server import CUT, ScriptedServer, Step, connect, hears, scripted_server
@@ -275,7 +275,7 @@ class TestExtensions:
             looked_at = [LookedAt(folder=INBOX, state=MODSEQ.text(), known=3)]
             assert folders.unchanged(looked_at) == {INBOX.key}
             assert folders.unchanged([replace(looked_at[0], known=2)]) == set()
-            async with folders.session.selected(b"INBOX"):
+            async with folders.session.selected(b"INBOX", validity=None):
                 await folders.folders()
             assert folders.unchanged(looked_at) == set()
             changed = await folders.page(INBOX, state=MODSEQ.text(), known=3, token=None)
@@ -385,7 +385,7 @@ class TestMessages:
             hears(b"UID SEARCH UID 2,5", found(2, 5)),
         ]
         async with served(script) as (folders, _):
-            items = await folders.items(INBOX, [key_of(2), key_of(5)])
+            items = await folders.items(INBOX, [key_of(2), key_of(5)], numbering=None)
         assert [(int(item.key), item.size) for item in items] == [(2, 9), (5, 0)]
 
     async def test_get_ids_by_header_and_size(self) -> None:
@@ -398,9 +398,21 @@ class TestMessages:
             hears(b"UID FETCH 2:3 (UID RFC822.SIZE BODY.PEEK[HEADER])", answer),
         ]
         async with served(script) as (folders, _):
-            ids = await folders.identify(INBOX, [key_of(2), key_of(3)])
+            ids = await folders.identify(INBOX, [key_of(2), key_of(3)], numbering=None)
         assert ids == {key_of(2): id_by_content(b"A: b\r\n", 9)}
         assert id_by_content(b"A: b\r\n", 8) != id_by_content(b"A: b\r\n", 9)
+
+    @pytest.mark.parametrize("ask", ["items", "identify", "still_there"])
+    async def test_are_not_asked_for_by_the_numbers_of_another_time(self, ask: str) -> None:
+        earlier = replace(KNOWN, validity=6)
+        numberings = [earlier.text(), LookPlan(stage=Stage.NEW, at=1, width=1, end=earlier).text()]
+        script = [hears(None, selected(3, next_uid=10))]
+        if ask == "still_there":
+            script = [*script, hears(b"LOGOUT", b"TAG OK\r\n")] * 2
+        async with served(script) as (folders, _):
+            for numbering in numberings:
+                with pytest.raises(RejectedError, match="anew"):
+                    await getattr(folders, ask)(INBOX, [key_of(2)], numbering=numbering)
 
     async def test_are_proved_over_a_connection_of_their_own(self) -> None:
         script = [
@@ -410,7 +422,7 @@ class TestMessages:
         ]
         async with served([], script) as (folders, server):
             async with folders.session.connection():
-                there = await folders.still_there(INBOX, [key_of(2), key_of(5)])
+                there = await folders.still_there(INBOX, [key_of(2), key_of(5)], numbering=None)
             assert (there, server.connections) == ({key_of(5)}, 2)
 
 

@@ -105,7 +105,8 @@ def test_every_service_is_healthy_and_the_migrations_ended_with_0(system: Compos
     for name in ("certificates", "auth-migrations", "mail-migrations"):
         ended = containers.pop(name)
         assert (ended["State"], ended["ExitCode"]) == ("exited", 0)
-    assert set(containers) == {"postgres", "redis", "auth", "mail", "worker", "gateway", "console", "sandbox"}
+    services = ("auth", "mail", "worker", "deliverer", "gateway", "console", "sandbox")
+    assert set(containers) == {"postgres", "redis", *services}
     assert {container["Health"] for container in containers.values()} == {"healthy"}
 
 
@@ -173,12 +174,13 @@ def test_the_published_servers_are_found_by_make_migrate(system: ComposedSystem,
     example = (ROOT / ".env.example").read_text()
     chosen = dict(
         re.findall(
-            r"^## .*?((?:(?:AUTH|MAIL|WORKER)_)?POSTGRES_(?:HOST|USER|PASSWORD|OWNER|OWNER_PASSWORD)|REDIS_HOST)=(\w+)",
+            r"^## .*?((?:(?:AUTH|MAIL|WORKER|DELIVERER)_)?POSTGRES_"
+            r"(?:HOST|USER|PASSWORD|OWNER|OWNER_PASSWORD)|REDIS_HOST)=(\w+)",
             example,
             re.MULTILINE,
         )
     )
-    assert len(chosen) == 13
+    assert len(chosen) == 15
     ports = {name: system.variables[name] for name in ("POSTGRES_PORT", "REDIS_PORT")}
     environment = {"PATH": os.environ["PATH"], "MAILROOM_HOME": str(tmp_path / "home"), **chosen, **ports}
     command = [sys.executable, "-m", "deploy.local", "migrate"]

@@ -80,7 +80,7 @@ test: install ## All tests but the long ones and those of peers: make test path=
 
 test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest -m "not peers"
-	$(MAKE) test-peers
+	$(MAKE) test-peers all=1
 	$(MAKE) fuzz
 	$(MAKE) soak
 	$(MAKE) bench
@@ -96,7 +96,7 @@ mutants: install ## Make each mistake of tests/mutants in a copy of the tree; do
 
 test-peers: install ## Install programs of others and run them against the sandbox; MAILROOM_PEERS=required fails skips
 	$(BIN)/python -m tests.peers.install
-	$(BIN)/pytest -m peers -n 2 tests/peers
+	$(BIN)/pytest -m "peers$(if $(all),, and not long)" -n 2 tests/peers
 
 test-compose: install ## Build the images and use the whole system in containers; skipped without a Docker engine
 	$(BIN)/pytest tests/compose

@@ -119,6 +119,7 @@ class TestPages:
         assert len(seen) == 4
         assert {size: found for size, found in seen.items() if found} == {}
 
+    @pytest.mark.long  # 18 pages, in both themes and widths
     def test_with_mail_are_accessible_and_fit(self, visit: Visit, console: Console) -> None:
         mailbox = f"/mailboxes/{console.fill()}"
         newest, thread = _ids(console)

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.base import ProviderUnavailableError, RejectedError
 from services.mail.providers.folder_history import listing, look, settle
 from services.mail.providers.folder_history.listing import ListingPage
 from services.mail.providers.folder_history.model import KnownFolder, Phase, Record
@@ -133,8 +133,19 @@ async def _renamed(context: PassContext, known: Sequence[KnownFolder], listed: F
 
 
 async def _is_same(context: PassContext, known: KnownFolder, folder: Folder) -> bool:
-    """Return whether a new folder is a known one: numbered as that one was, with the same messages."""
-    if known.state is None or not await context.folders.continues(folder, state=known.state):
+    """Return whether a new folder is a known one: numbered as that one was, with the same messages.
+
+    One that the provider refuses is none: a folder must not keep the pass from beginning.
+    """
+    try:
+        return known.state is not None and await _continues(context, known, folder, state=known.state)
+    except RejectedError as error:
+        log.warning("a new folder fails", mailbox_id=context.mailbox_id, error=str(error))
+        return False
+
+
+async def _continues(context: PassContext, known: KnownFolder, folder: Folder, *, state: str) -> bool:
+    if not await context.folders.continues(folder, state=state):
         return False
     async with context.reading() as connection:
         sample = await locations.identified(
@@ -143,7 +154,7 @@ async def _is_same(context: PassContext, known: KnownFolder, folder: Folder) -> 
     expected = {each.key: each.external_id for each in sample}
     if not expected:
         return True
-    found = await _identities(context, folder, list(expected), numbering=known.state)
+    found = await _identities(context, folder, list(expected), numbering=state)
     return bool(found) and all(expected[key] == external_id for key, external_id in found.items())
 
 

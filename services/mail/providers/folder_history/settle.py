@@ -5,6 +5,7 @@ from typing import Final
 
 import structlog
 
+from services.mail.providers.base import RejectedError, UnreadableMessageError
 from services.mail.providers.folder_history.identities import identify_places
 from services.mail.providers.folder_history.model import KnownFolder, Location, Phase
 from services.mail.providers.folder_history.pass_context import PassContext
@@ -61,26 +62,34 @@ async def _compare(context: PassContext, known: dict[int, KnownFolder], lost: Se
     async with context.reading() as connection:
         candidates = await settling.unidentified_of_equal_size(connection, context.mailbox_id, lost, limit=_COMPARED)
     for folder_id in await identify_places(context, known, candidates):
-        async with context.writing() as connection:
-            await folders.fail(
-                connection, context.mailbox_id, folder_id, pass_number=context.state.pass_number, skips=True
-            )
+        await _fail(context, folder_id)
     return bool(candidates)
 
 
+async def _fail(context: PassContext, folder_id: int) -> None:
+    """Note that the provider refuses a folder: deletions wait for it, and the pass ends."""
+    async with context.writing() as connection:
+        await folders.fail(connection, context.mailbox_id, folder_id, pass_number=context.state.pass_number, skips=True)
+
+
 async def _find_again(context: PassContext, known: dict[int, KnownFolder], lost: Sequence[str]) -> bool:
-    """Look again for messages of folders that lost many; return whether some are there."""
+    """Look again for messages of folders that lost many; return whether some are there, or cannot be looked for."""
     async with context.reading() as connection:
         losses = await settling.losses(connection, context.mailbox_id, context.state.pass_number)
         places = await locations.of_messages(connection, context.mailbox_id, lost)
-    found = 0
+    goes_on = False
     for folder_id, count in losses.items():
         folder = known[folder_id]
         if folder.is_gone or not _is_doubtful(context, folder, count):
             continue
         listed = [each for each in places if (each.folder_id, each.generation) == (folder_id, folder.generation)]
-        found += await _put_back(context, folder, listed)
-    return found > 0
+        try:
+            goes_on |= await _put_back(context, folder, listed) > 0
+        except (RejectedError, UnreadableMessageError) as error:
+            log.warning("a folder fails", mailbox_id=context.mailbox_id, folder_id=folder_id, error=str(error))
+            await _fail(context, folder_id)
+            goes_on = True
+    return goes_on
 
 
 def _is_doubtful(context: PassContext, folder: KnownFolder, count: int) -> bool:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.folder_history.model import Phase
 from services.mail.providers.folder_history.pass_context import HistoryLimits
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, KeyRange, Page
 from tests.support.folder_history.fake_folders import FakeFolders, arrival_of, key_of
@@ -32,6 +33,13 @@ async def is_retiring(observed: ObservedHistory) -> bool:
     async with observed.pool.acquire() as connection:
         query = "SELECT bool_or(is_retiring) FROM mail_folders WHERE mailbox_id = $1"
         return bool(await connection.fetchval(query, observed.mailbox_id))
+
+
+async def phase(observed: ObservedHistory) -> str:
+    """Return the phase of the pass."""
+    async with observed.pool.acquire() as connection:
+        query = "SELECT phase FROM folder_histories WHERE mailbox_id = $1"
+        return str(await connection.fetchval(query, observed.mailbox_id))
 
 
 async def equals(observed: ObservedHistory) -> bool:
@@ -312,6 +320,18 @@ class TestDeletion:
         await begun.settle()
         assert await equals(begun)
 
+    async def test_ends_its_pass_where_a_folder_is_numbered_anew_before_the_proof(self, begun: ObservedHistory) -> None:
+        begun.provider.lies["Inbox"] = {1, 2, 3, 4, 5}
+        await begun.look()
+        while await phase(begun) != Phase.SETTLE:
+            await begun.take_steps(1)
+        begun.provider.reset("Inbox")
+        begun.provider.lies.clear()
+        await begun.settle()
+        assert begun.provider.proofs > 0
+        assert await equals(begun)
+        assert begun.deleted == []
+
     async def test_of_few_messages_needs_none(self, begun: ObservedHistory) -> None:
         begun.provider.remove("Inbox", 1)
         await begun.settle()
@@ -343,6 +363,17 @@ class TestFolder:
         }
         assert begun.added == ["new"]
         assert "Play/1" not in begun.provider.identified[-1:]
+
+    async def test_that_is_new_and_refused_keeps_no_pass_from_its_end(self, begun: ObservedHistory) -> None:
+        begun.provider.rename("Work", "Play")
+        begun.provider.failing.add("Play")
+        begun.provider.add("Inbox", "new")
+        await begun.look()
+        assert begun.deleted == []
+        begun.provider.failing.clear()
+        await begun.settle()
+        assert await equals(begun)
+        assert begun.added == ["new"]
 
     async def test_that_takes_the_name_and_numbers_of_another_one_is_another_one(self, begun: ObservedHistory) -> None:
         """Servers number folders by the second of their making."""

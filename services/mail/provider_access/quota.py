@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -187,16 +188,22 @@ class Quota:
 
     async def _flush(self) -> None:
         settled, self._settled = self._settled, defaultdict(list)
-        pipeline = self._redis.pipeline(transaction=False)
-        for (counts, identity), reports in settled.items():
-            if reports:
-                lost = Mark(allows=Level.NONE, owes=Level.MANY)
-                request = Request(counts=counts)
-                told = map(self._told, reports)
-                await self._scripts.take(pipeline, identity, 0, request, mark=lost, shared_owe=None, settled=told)
-        if pipeline.command_stack:
+        scripts = [
+            partial(
+                self._scripts.take,
+                identity=identity,
+                units=0,
+                request=Request(counts=counts),
+                mark=Mark(allows=Level.NONE, owes=Level.MANY),
+                shared_owe=None,
+                settled=map(self._told, reports),
+            )
+            for (counts, identity), reports in settled.items()
+            if reports
+        ]
+        if scripts:
             with contextlib.suppress(RedisError):
-                await pipeline.execute()
+                await self._send(scripts)
 
     async def use(self) -> QuotaUse:
         """Return the use of the project's quota. Raises RedisError."""
@@ -287,23 +294,21 @@ class Quota:
     ) -> dict[str, list[int]]:
         """Run the script for each mailbox in one round trip; return its answers. Raises RedisError."""
         settled = {id_: self._settled.pop((request.counts, id_), []) for id_ in units}
-        client = self._redis if len(units) == 1 else self._redis.pipeline(transaction=False)
+        takes = [
+            partial(
+                self._scripts.take,
+                identity=id_,
+                units=wanted,
+                request=request,
+                mark=marks[id_],
+                shared_owe=shared_owe,
+                settled=map(self._told, settled[id_]),
+            )
+            for id_, wanted in units.items()
+        ]
         asked_at = self._scripts.begin()
         try:
-            answers = [
-                await self._scripts.take(
-                    client,
-                    id_,
-                    wanted,
-                    request,
-                    mark=marks[id_],
-                    shared_owe=shared_owe,
-                    settled=map(self._told, settled[id_]),
-                )
-                for id_, wanted in units.items()
-            ]
-            if client is not self._redis:
-                answers = await client.execute()  # type: ignore[attr-defined]  # a pipeline
+            answers = await self._send(takes)
         except RedisError as error:
             self._metrics.lost(error)
             self._metrics.waited(QuotaScope.SERVICE)
@@ -316,6 +321,16 @@ class Quota:
                 key = (request.counts, identity)
                 self._settled[key] = settled[identity] + self._settled[key]
         return by_identity
+
+    async def _send(self, scripts: Sequence[Callable[[Redis], Awaitable[Any]]]) -> list[Any]:
+        """Run scripts in one round trip; return their answers. Raises RedisError."""
+        if len(scripts) == 1:
+            return [await scripts[0](self._redis)]
+        # One that fails keeps its connection until it is closed.
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for script in scripts:
+                await script(pipeline)
+            return await pipeline.execute()
 
     def _wait(self, seconds: float, counts: str, place: int) -> QuotaWaitError:
         windows = self._windows[counts]

@@ -1,7 +1,7 @@
 """The quota of a mailbox: bursts, pacing, the part for live mail, pauses, and lost or wrong counts."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
@@ -27,6 +27,7 @@ from services.mail.providers.gmail.limits import DAY_BEGINS, QuotaGeneration, gm
 from services.mail.providers.limits import ProviderLimits
 from tests.support.mail.quota import NothingOwed, limit_of
 from tests.support.mail.waiting import eventually
+from tests.support.silent_server import silent_server
 
 WINDOW = 60.0
 EPOCH = 1_700_000_000.0
@@ -378,6 +379,20 @@ class TestWithoutRedis:
         quota = quota_of(no_redis)
         quota.end(Taken(identity="1", units=1, slots=(1, 1)))
         await quota.flush()
+
+    async def test_round_trips_that_fail_keep_no_connection(self, quota_of: MakeQuota) -> None:
+        async with silent_server() as silent, AsyncExitStack() as stack:
+            # The client sends nothing when it connects, and its server never answers.
+            pool = BlockingConnectionPool(
+                port=silent.port, max_connections=1, timeout=1, socket_timeout=0.1, protocol=2, driver_info=None
+            )
+            redis = await stack.enter_async_context(Redis.from_pool(pool))
+            quota = quota_of(redis)
+            await quota.take_each({"1": 2, "2": 2})
+            for identity in ("1", "2"):
+                quota.end(Taken(identity=identity, units=1, slots=(1, 1)))
+            await quota.flush()
+            assert silent.connections == 2
 
     async def test_its_loss_and_its_return_are_logged_once(
         self, redis: Redis, no_redis: Redis, quota_of: MakeQuota

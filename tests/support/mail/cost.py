@@ -14,6 +14,8 @@ from tests.support.mail.sandbox_control import Sandbox
 _CLAIMS_A_SECOND = 4
 # First claims, those of triggers, and of turns that fail.
 _CLAIMS_BESIDES = 20
+# Pages that a turn lists, if it is short of neither time nor units.
+_PAGES_OF_TURN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Cost:
     rejected: int
     claims: int
     messages: int
+    pages: int
     seconds: float
 
     def check(self, *, exactly_paid: bool) -> None:
@@ -35,8 +38,9 @@ class Cost:
         assert self.rejected == 0, self
         assert self.units_counted <= self.units_taken, self
         assert self.units_counted == self.units_taken or not exactly_paid, self
-        # Each turn stores fifty messages or reads a page, unless it has waited.
-        assert self.claims <= _CLAIMS_BESIDES + self.messages / 10 + _CLAIMS_A_SECOND * self.seconds, self
+        # Each turn stores fifty messages or lists five pages, unless it has waited.
+        worked = self.messages / 10 + self.pages / _PAGES_OF_TURN
+        assert self.claims <= _CLAIMS_BESIDES + worked + _CLAIMS_A_SECOND * self.seconds, self
 
 
 async def begin_count(redis: Redis, *, spent: int = 0) -> None:
@@ -46,7 +50,8 @@ async def begin_count(redis: Redis, *, spent: int = 0) -> None:
 
 async def count(*, redis: Redis, pool: Pool, sandbox: Sandbox, began: float) -> Cost:
     """Count what was spent since `began` (monotonic), when the stage was set."""
-    users: dict[str, Any] = (await sandbox.control("GET", "calls"))["quota"]["users"]
+    calls = await sandbox.control("GET", "calls")
+    users: dict[str, Any] = calls["quota"]["users"]
     return Cost(
         # Of the day on which the stage was set, and of the next one. Those of looks are in it, and counted apart, too.
         units_taken=sum([int(await redis.get(key) or 0) async for key in redis.scan_iter("mail:quota:day:*[0-9]")]),
@@ -54,5 +59,6 @@ async def count(*, redis: Redis, pool: Pool, sandbox: Sandbox, began: float) -> 
         rejected=sum(user["rejected"] for user in users.values()),
         claims=int(await pool.fetchval("SELECT coalesce(sum(lease_epoch), 0) FROM mailbox_schedule")),
         messages=int(await pool.fetchval("SELECT count(*) FROM messages")),
+        pages=calls["methods"].get("gmail.messages.list", {"calls": 0})["calls"],
         seconds=time.monotonic() - began,
     )

@@ -15,7 +15,7 @@ from services.mail.deliverer.metrics import DELIVERED, FAILED, LOST, PARKED, Del
 from services.mail.deliverer.sender import Sender
 from services.mail.ids import PublicIds
 from services.mail.store import changes, labels
-from services.mail.store.connection import Pool
+from services.mail.store.connection import Connection, Pool
 from services.mail.store.webhooks import cursors, deliveries, endpoints
 from services.mail.store.webhooks.cursors import Head
 from services.mail.webhooks.events import EventWriter, type_of
@@ -205,7 +205,7 @@ class FeedDelivery:
         lease, latest = run.lease, feed.latest
         async with self._pool.acquire() as connection:
             if lease.seq is None:
-                start = await self._start_of(run, latest.seq)
+                start = await _start_of(connection, run, latest.seq)
                 run.seq, run.previous, run.chain_start = start, (latest.incarnation, start), True
                 return await cursors.begin(connection, lease, seq=start, incarnation=latest.incarnation)
             if lease.resync_due or run.seq >= latest.seq:
@@ -215,16 +215,6 @@ class FeedDelivery:
             run.lease = replace(lease, resync_due=True)
             run.seq, run.chain_start, run.tries = latest.seq, True, 0
             return await cursors.require_resync(connection, lease, seq=latest.seq)
-
-    async def _start_of(self, run: _Run, latest: int) -> int:
-        """Return the number of the change after which a new cursor begins."""
-        async with self._pool.acquire() as connection:
-            mailbox_id = run.lease.mailbox_id
-            start = await changes.last_until(connection, mailbox_id, run.endpoint.starts_at)
-            if start is not None:
-                return start
-            first = await changes.first_kept(connection, mailbox_id, 0)
-        return latest if first is None else first - 1
 
     def _resync(self, run: _Run, feed: changes.Feed) -> Event:
         """Return the event that changes are lost: the receiver lists everything, and a chain begins at the present."""
@@ -294,3 +284,13 @@ class FeedDelivery:
 
 def _named(run: _Run, event: Event) -> dict[str, str]:
     return {"webhook_id": str(run.lease.endpoint_id), "event_id": event.event_id, "event_type": event.event_type.value}
+
+
+async def _start_of(connection: Connection, run: _Run, latest: int) -> int:
+    """Return the number of the change after which a new cursor begins."""
+    mailbox_id = run.lease.mailbox_id
+    start = await changes.last_until(connection, mailbox_id, run.endpoint.starts_at)
+    if start is not None:
+        return start
+    first = await changes.first_kept(connection, mailbox_id, 0)
+    return latest if first is None else first - 1

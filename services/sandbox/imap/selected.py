@@ -18,7 +18,8 @@ class Selected:
         self.uids = list(folder.uids)
         self.uidvalidity = folder.uidvalidity
         self._seen_version = folder.version
-        self._flags: dict[int, frozenset[str]] = {}
+        # The mod-sequences up to which the client knows all flags, and those of single messages above it.
+        self._known: dict[int, int] = {}
         self._modseq = max((folder.modseq_of(uid) for uid in folder.uids), default=1)
 
     def number_of(self, uid: int) -> int:
@@ -37,7 +38,7 @@ class Selected:
 
     def forget_flags(self, uid: int) -> None:
         """Note that the client has just been told the present flags of a message."""
-        self._modseq = max(self._modseq, self.folder.modseq_of(uid))
+        self._known[uid] = self.folder.modseq_of(uid)
 
     def changes(self, *, expunges: bool, vanished: bool, modseq: bool) -> Iterator[bytes]:
         """Yield the untagged responses that bring the client up to date, and count them as sent."""
@@ -49,7 +50,7 @@ class Selected:
             self._seen_version = folder.version
         arrived = folder.uids[bisect_left(folder.uids, self.uids[-1] + 1) :] if self.uids else folder.uids
         known = len(self.uids)
-        changed = [uid for uid in self.uids if uid in folder.messages and folder.modseq_of(uid) > self._modseq]
+        changed = [uid for uid in self.uids if uid in folder.messages and self._has_changed(uid)]
         if arrived:
             self.uids += arrived
             yield b"* %d EXISTS" % len(self.uids)
@@ -57,7 +58,12 @@ class Selected:
             labels = folder.messages[uid].labels
             yield self.flags_line(uid, labels, modseq=modseq)
         if known or arrived:
-            self._modseq = max([self._modseq, *(folder.modseq_of(uid) for uid in (*changed, *arrived))])
+            told = (folder.modseq_of(uid) for uid in (*changed, *arrived))
+            self._modseq = max([self._modseq, *self._known.values(), *told])
+            self._known.clear()
+
+    def _has_changed(self, uid: int) -> bool:
+        return self.folder.modseq_of(uid) > max(self._modseq, self._known.get(uid, 0))
 
     def flags_line(self, uid: int, labels: frozenset[str], *, modseq: bool) -> bytes:
         """Return an untagged FETCH with the flags of a message."""

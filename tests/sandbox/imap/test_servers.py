@@ -247,6 +247,19 @@ class TestFolders:
         assert (await connection.run("NOOP"))[0] == b"* 1 EXISTS"
         assert (await connection.run("UID FETCH 1:* (UID)"))[0] == b"* 1 FETCH (UID 2)"
 
+    async def test_tell_flags_that_others_changed_before_a_change_of_the_connection_itself(
+        self, servers: Servers, connection: Connection
+    ) -> None:
+        first = await servers.deliver(subject="x")
+        await servers.deliver(subject="y")
+        await connection.select()
+        await servers.relabel(first, add=["STARRED"])
+        assert await connection.run("UID STORE 2 +FLAGS.SILENT (\\Seen)") == [
+            b"* 1 FETCH (UID 1 FLAGS (\\Flagged))",
+            b"OK STORE Completed.",
+        ]
+        assert await connection.run("NOOP") == [b"OK NOOP Completed."]
+
     async def test_have_what_was_loaded_later(self, servers: Servers, connection: Connection) -> None:
         await connection.select()
         user = await servers.control("POST", "users", {"email": "new@example.com", "messages": 20})

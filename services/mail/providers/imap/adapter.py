@@ -14,8 +14,8 @@ from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.content.contents import WHOLE_UP_TO, ImapContents
 from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.folders import ImapFolders
-from services.mail.providers.imap.idling import wait_for_news
-from services.mail.providers.imap.keeping import HeldMailboxes, is_inbox_known
+from services.mail.providers.imap.idling import Inbox, wait_for_news
+from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
 from services.mail.providers.imap.passes import STEP_SECONDS
 from services.mail.providers.imap.servers import COSTS, MailServer, imap_limits, trusting
@@ -122,13 +122,8 @@ class ImapProvider:
             )
 
     async def _idle(self, mailbox_id: int, connection: Connection, stop: asyncio.Event) -> None:
-        await wait_for_news(
-            mailbox_id,
-            connection,
-            is_known=lambda status: is_inbox_known(self._pool, mailbox_id, status),
-            announcer=self._announcer,
-            stop=stop,
-        )
+        inbox = Inbox(mailbox_id=mailbox_id, pool=self._pool, hidden_marks=self._server.hidden_marks)
+        await wait_for_news(inbox, connection, announcer=self._announcer, stop=stop)
 
 
 def _limits(settings: ImapSettings) -> Mapping[str, ProviderLimits]:

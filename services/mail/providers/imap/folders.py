@@ -9,13 +9,15 @@ A look takes the best step that the server offers, and asks for nothing that it 
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Final
 
 from services.mail.content.text.clean import clean_text
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, LookedAt, Page
+from services.mail.providers.imap.client.commands import command
+from services.mail.providers.imap.client.connection import SelectedFolder
 from services.mail.providers.imap.client.errors import RefusedError
 from services.mail.providers.imap.client.folders import (
     INBOX,
@@ -29,6 +31,7 @@ from services.mail.providers.imap.client.messages import Attributes, fetch_attri
 from services.mail.providers.imap.client.names import decode_name
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
 from services.mail.providers.imap.identity import id_by_content, id_by_server
+from services.mail.providers.imap.labels import PRINTABLE, marks_of
 from services.mail.providers.imap.look import first_page, next_page
 from services.mail.providers.imap.look_plan import FolderState, key_of, validity_in
 from services.mail.providers.imap.refusals import is_absence, provider_error
@@ -44,16 +47,8 @@ _ROLES: Final[Mapping[str, str]] = {
     "\\trash": "trash",
     "\\archive": "archive",
 }
-_MARKS: Final[Mapping[str, str]] = {
-    "\\seen": "seen",
-    "\\flagged": "flagged",
-    "\\draft": "draft",
-    "\\answered": "answered",
-    "\\deleted": "deleted",
-}
 # Names that no command can have.
 _UNNAMED: Final = re.compile(rb"[\x00\r\n]")
-_PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,255}")
 UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an arrival that the server does not give."""
 
@@ -89,12 +84,27 @@ class ImapFolders:
             folders=[self._folder(each) for each in found], is_complete=listed.is_complete and INBOX in names
         )
 
+    async def announced(self) -> bool:
+        """Return whether the server tells of news of the inbox, which is watched: a new selection would hide marks."""
+        async with self.session.connection() as connection:
+            selected = connection.selected
+            if selected is None or not selected.is_watched:
+                return False
+            await connection.run(command("NOOP"))
+            return selected.news > 0
+
     async def folders_now(self) -> FolderListing:
-        """List the folders with numbers that are not older than this call, those of the inbox included."""
-        async with self.session.examined(INBOX) as examined:
-            inbox = examined.status
+        """List the folders with numbers that are not older than this call, those of the inbox included.
+
+        While the inbox is watched, and nothing is announced, its numbers are those of its selection.
+        """
+        async with self.session.connection() as connection:
+            inbox = _watched(connection.selected) or (await examine(connection, INBOX)).status
         listed = await self.folders()
-        self._statuses[INBOX] = inbox
+        told = self._statuses.get(INBOX)
+        # Of a selected folder STATUS may tell old numbers, and not too large ones.
+        if told is None or (told.uid_next or 0) <= (inbox.uid_next or 0):
+            self._statuses[INBOX] = inbox
         self._selected = b""
         return listed
 
@@ -184,22 +194,16 @@ class ImapFolders:
             key=key_of(given.uid),
             size=given.size or 0,
             arrived_at=given.arrived_at or UNKNOWN_TIME,
-            marks=frozenset(self._marks(given.flags or ())),
+            marks=marks_of(given.flags or (), hidden=self._hidden),
             external_id=_server_id(given.object_id),
         )
 
-    def _marks(self, flags: Iterable[str]) -> Iterator[str]:
-        for flag in flags:
-            if flag.startswith("\\"):
-                if (mark := _MARKS.get(flag.lower())) is not None:
-                    yield mark
-            elif _PRINTABLE.fullmatch(flag) and not self._is_hidden(flag):
-                yield f"kw:{flag}"
 
-    def _is_hidden(self, keyword: str) -> bool:
-        return keyword in self._hidden or any(
-            keyword.startswith(each[:-1]) for each in self._hidden if each.endswith("*")
-        )
+def _watched(selected: SelectedFolder | None) -> FolderStatus | None:
+    """Return the numbers of a selected folder that is watched; None for another one."""
+    if selected is None or not selected.is_watched:
+        return None
+    return FolderStatus(exists=selected.exists, uid_next=selected.uid_next, uid_validity=selected.validity)
 
 
 def _name_of(folder: Folder) -> bytes:
@@ -207,4 +211,4 @@ def _name_of(folder: Folder) -> bytes:
 
 
 def _server_id(object_id: str | None) -> str | None:
-    return id_by_server(object_id) if object_id is not None and _PRINTABLE.fullmatch(object_id) else None
+    return id_by_server(object_id) if object_id is not None and PRINTABLE.fullmatch(object_id) else None

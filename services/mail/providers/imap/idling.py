@@ -4,15 +4,24 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
+from services.mail.providers.folder_history.model import KnownFolder
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import ImapError
-from services.mail.providers.imap.client.folders import INBOX, FolderStatus, examine
+from services.mail.providers.imap.client.folders import INBOX, examine
 from services.mail.providers.imap.client.idle import idle, some_seconds
+from services.mail.providers.imap.client.messages import fetch_flags
+from services.mail.providers.imap.client.uids import UidRange
+from services.mail.providers.imap.labels import marks_of
+from services.mail.providers.imap.look import RECENT
+from services.mail.providers.imap.look_plan import FolderState
+from services.mail.store.connection import Pool
+from services.mail.store.folder_history import folders, locations
 
 # Seconds of a connection after which its loss is no sign of a server that refuses to keep any.
 _STABLE: Final = 60.0
@@ -20,9 +29,6 @@ _STABLE: Final = 60.0
 _LONGEST_PAUSE: Final = 5.0
 
 log = structlog.get_logger()
-
-# Returns whether the inbox is as the last pass has left it.
-type IsKnown = Callable[[FolderStatus], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,28 +39,75 @@ class Announcer:
     generator: random.Random
 
 
-async def wait_for_news(
-    mailbox_id: int, connection: Connection, *, is_known: IsKnown, announcer: Announcer, stop: asyncio.Event
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbox:
+    """The inbox of a mailbox, as the passes over its folders have left it. `hidden_marks` as for ImapFolders."""
+
+    mailbox_id: int
+    pool: Pool
+    hidden_marks: AbstractSet[str]
+
+    async def select(self, connection: Connection) -> bool:
+        """Select the inbox, unless it is watched; return False if a pass is to look at it. Raises ImapError.
+
+        Without a modseq a change of marks shows in no number, and the server tells of those that come after the
+        selection: the marks are compared, and from then on the inbox is watched.
+        """
+        if connection.selected is not None and connection.selected.is_watched:
+            return True
+        status = (await examine(connection, INBOX)).status
+        known = await self._known()
+        if known is None or known.state is None or known.token is not None or known.failing_for is not None:
+            # Passes look at it, or polls tell when they do.
+            return True
+        if not FolderState.of(known.state).is_like(status, known=known.known):
+            return False
+        if status.modseq is None and connection.selected is not None:
+            selected = connection.selected
+            selected.is_watched = await self._has_marks(connection, known)
+            return selected.is_watched
+        return True
+
+    async def _known(self) -> KnownFolder | None:
+        async with self.pool.acquire() as connection:
+            known = await folders.all_of(connection, self.mailbox_id)
+        return next((each for each in known if each.folder.role == "inbox" and not each.is_gone), None)
+
+    async def _has_marks(self, connection: Connection, known: KnownFolder) -> bool:
+        """Return whether the last messages have the marks that are known, those that each pass reads."""
+        async with self.pool.acquire() as reading:
+            marks = await locations.last_marks(
+                reading, self.mailbox_id, known.folder_id, known.generation, limit=RECENT
+            )
+        if not marks:
+            return True
+        uids = {int(key): each for key, each in marks.items()}
+        given = await fetch_flags(connection, str(UidRange(min(uids), max(uids))))
+        return all(
+            marks_of(each.flags, hidden=self.hidden_marks) == uids[uid]
+            for uid, each in given.items()
+            if uid in uids and each.flags is not None
+        )
+
+
+async def wait_for_news(inbox: Inbox, connection: Connection, *, announcer: Announcer, stop: asyncio.Event) -> None:
     """Announce news of the inbox until `stop` or the loss of the connection, which is announced, too.
 
-    The first look at the inbox finds what came after the last pass had looked at it.
+    The inbox stays selected: what changes after the look at its begin the server tells, while it idles or before.
     """
     began = time.monotonic()
     try:
-        status = (await examine(connection, INBOX)).status
-        if not await is_known(status):
-            await announcer.announce(mailbox_id)
+        if not await inbox.select(connection):
+            await announcer.announce(inbox.mailbox_id)
+        heard = 0
         while not stop.is_set():
-            has_news = await idle(connection, seconds=some_seconds(announcer.generator), stop=stop)
-            if stop.is_set():
-                return
-            before, status = status, (await examine(connection, INBOX)).status
-            if has_news or status != before:
-                await announcer.announce(mailbox_id)
+            news = await idle(connection, seconds=some_seconds(announcer.generator), stop=stop, heard=heard)
+            if news > heard and not stop.is_set():
+                await announcer.announce(inbox.mailbox_id)
+            heard = news
     except ImapError as error:
-        log.info("a mailbox idles no more", mailbox_id=mailbox_id, error=type(error).__name__)
+        log.info("a mailbox idles no more", mailbox_id=inbox.mailbox_id, error=type(error).__name__)
         if stop.is_set() or time.monotonic() - began < _STABLE:
             return
         await asyncio.sleep(announcer.generator.uniform(0, _LONGEST_PAUSE))
-        await announcer.announce(mailbox_id)
+        await announcer.announce(inbox.mailbox_id)

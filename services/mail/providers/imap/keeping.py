@@ -6,12 +6,9 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
-from services.mail.providers.imap.client.folders import FolderStatus
 from services.mail.providers.imap.idling import Announcer
-from services.mail.providers.imap.look_plan import FolderState
 from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.control import holds, schedule
-from services.mail.store.folder_history import folders
 
 # Seconds for which a worker holds mailboxes, and after which it renews that: others take them over after its death.
 _HELD_SECONDS: Final = 60.0
@@ -63,13 +60,3 @@ class HeldMailboxes:
         with suppress(*DATABASE_LOST):
             async with self._pool.acquire() as connection, connection.transaction():
                 await schedule.announce(connection, mailbox_id)
-
-
-async def is_inbox_known(pool: Pool, mailbox_id: int, status: FolderStatus) -> bool:
-    """Return whether the inbox has the numbers that the last pass has left, or no pass has looked at it yet."""
-    async with pool.acquire() as connection:
-        known = await folders.all_of(connection, mailbox_id)
-    inbox = next((each for each in known if each.folder.role == "inbox" and not each.is_gone), None)
-    if inbox is None or inbox.state is None or inbox.token is not None:
-        return True
-    return FolderState.of(inbox.state).is_like(status, known=inbox.known)

@@ -1,6 +1,8 @@
 """Labels and marks of messages: a label for each folder and keyword, a mark for each flag that people see."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from services.mail.marks import Mark
@@ -11,7 +13,16 @@ from services.mail.store.labels import SYSTEM
 USER: Final = "user"
 HIDING_ROLES: Final = frozenset({Role.SPAM, Role.TRASH})
 """The roles of folders whose messages listings leave out."""
+PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,255}")
+"""Keywords and ids that are kept."""
 _KEYWORD: Final = "kw:"
+_MARK_OF_FLAG: Final[Mapping[str, str]] = {
+    "\\seen": "seen",
+    "\\flagged": "flagged",
+    "\\draft": "draft",
+    "\\answered": "answered",
+    "\\deleted": "deleted",
+}
 # A message that is marked as deleted is there until it is expunged.
 _DELETED: Final = Label(label_id="deleted", name="Deleted", type=SYSTEM)
 _MARKS: Final = {mark.value: mark for mark in (Mark.SEEN, Mark.FLAGGED, Mark.DRAFT)}
@@ -50,3 +61,24 @@ def labels_in(given: Iterable[str]) -> frozenset[str]:
 def marks_in(given: Iterable[str]) -> frozenset[Mark]:
     """Return the marks among folders and marks of the history."""
     return frozenset(_MARKS[each] for each in given if each in _MARKS)
+
+
+def marks_of(flags: Iterable[str], *, hidden: AbstractSet[str]) -> frozenset[str]:
+    """Return the marks of the history for a message's flags: names of the system's flags, and keywords as they are.
+
+    `hidden` are keywords that the server sets for itself; names that end with `*` are prefixes.
+    """
+    return frozenset(_history_marks(flags, hidden))
+
+
+def _history_marks(flags: Iterable[str], hidden: AbstractSet[str]) -> Iterator[str]:
+    for flag in flags:
+        if flag.startswith("\\"):
+            if (mark := _MARK_OF_FLAG.get(flag.lower())) is not None:
+                yield mark
+        elif PRINTABLE.fullmatch(flag) and not _is_hidden(flag, hidden):
+            yield f"{_KEYWORD}{flag}"
+
+
+def _is_hidden(keyword: str, hidden: AbstractSet[str]) -> bool:
+    return keyword in hidden or any(keyword.startswith(each[:-1]) for each in hidden if each.endswith("*"))

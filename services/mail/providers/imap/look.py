@@ -18,7 +18,8 @@ from services.mail.providers.imap.session import ImapSession
 # Messages of a page: with attributes, about 90 bytes each on the wire, and as numbers only, about 8 bytes each.
 _LISTED: Final = 2_000
 _COMPARED: Final = 50_000
-_RECENT: Final = 1_000
+RECENT: Final = 1_000
+"""The last messages, whose marks each look reads where the server does not number changes."""
 _MOST_RANGES: Final = 100
 # Extensions that a server may advertise and not have: a proxy before it does (cyrus-imapd 4787).
 _DOUBTFUL: Final = frozenset({"QRESYNC", "CONDSTORE", "ESEARCH"})
@@ -219,7 +220,7 @@ def _then_marks(plan: LookPlan, page: Page, status: FolderStatus) -> Page:
         return replace(page, token=None, state=plan.end.text())
     if plan.end.modseq is not None and plan.since is not None:
         return replace(page, token=plan.next(Stage.CHANGED, at=top, width=width_for(_COMPARED, status=status)).text())
-    return replace(page, token=plan.next(Stage.RECENT, at=top, width=width_for(_RECENT, status=status)).text())
+    return replace(page, token=plan.next(Stage.RECENT, at=top, width=width_for(RECENT, status=status)).text())
 
 
 async def _changed(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
@@ -239,7 +240,7 @@ async def _changed(connection: Connection, plan: LookPlan, item: MakeItem) -> Pa
 
 async def _marks(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
     """Read the last messages, or those whose turn it is: without modseq marks change unnoticed."""
-    window = await _window(connection, plan, most=_RECENT)
+    window = await _window(connection, plan, most=RECENT)
     page = Page(items=await _attributes(connection, window.uids, item))
     if plan.stage is Stage.RECENT and window.bottom > 1:
         turn = plan.end.swept - 1 if 1 < plan.end.swept <= window.bottom else window.bottom - 1

@@ -29,6 +29,8 @@ async def has_news(folders: ImapFolders, known: Sequence[KnownFolder], *, passed
 
     `passed` are the seconds since the last pass ended.
     """
+    if await folders.announced():
+        return True
     there = {each.folder.key: each for each in known if not each.is_gone}
     listed = await folders.folders_now()
     if passed is None or {folder.key for folder in listed.folders} != there.keys():

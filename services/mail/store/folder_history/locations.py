@@ -222,6 +222,23 @@ async def identified(
     return [location_of(row) for row in rows]
 
 
+async def last_marks(
+    connection: Connection, mailbox_id: int, folder_id: int, generation: int, *, limit: int
+) -> dict[str, frozenset[str]]:
+    """Return the marks of the last messages of a folder by key."""
+    rows = await connection.fetch(
+        """
+        SELECT key, marks FROM mail_locations
+        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND gone_in IS NULL ORDER BY key DESC LIMIT $4
+        """,
+        mailbox_id,
+        folder_id,
+        generation,
+        limit,
+    )
+    return {row["key"]: frozenset(row["marks"]) for row in rows}
+
+
 async def unidentified(
     connection: Connection, mailbox_id: int, messages: Sequence[tuple[int, datetime]]
 ) -> dict[tuple[int, int], list[str]]:

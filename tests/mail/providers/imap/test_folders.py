@@ -304,6 +304,26 @@ class TestExtensions:
             looked_at = [LookedAt(folder=folder, state=state.text(), known=3)]
             assert bool(folders.unchanged(looked_at)) is is_unchanged
 
+    @pytest.mark.parametrize(("told", "next_uid"), [(9, 10), (10, 10), (11, 11)])
+    async def test_status_tells_of_new_mail_in_a_watched_inbox_that_the_server_does_not_announce(
+        self, told: int, next_uid: int
+    ) -> None:
+        script = [
+            hears(b'EXAMINE "INBOX"', selected(3, next_uid=10)),
+            hears(b"NOOP", b"TAG OK\r\n"),
+            hears(b'LIST "" "*"', b'* LIST () "/" INBOX\r\nTAG OK\r\n'),
+            hears(None, b"* STATUS INBOX (MESSAGES 3 UIDNEXT %d UIDVALIDITY 7 UNSEEN 1)\r\nTAG OK\r\n" % told),
+        ]
+        async with served(script) as (folders, _):
+            async with folders.session.examined(b"INBOX"), folders.session.connection() as connection:
+                assert connection.selected is not None
+                connection.selected.is_watched = True
+            assert not await folders.announced()
+            [inbox] = (await folders.folders_now()).folders
+            status = folders.status_of(inbox)
+            assert status is not None
+            assert (status.exists, status.uid_next, status.uid_validity) == (3, next_uid, 7)
+
     async def test_qresync_names_what_vanished(self) -> None:
         answer = b"* VANISHED (EARLIER) 2:3,8\r\n" + selected(1, next_uid=10, modseq=95)
         script = [

@@ -13,7 +13,10 @@ from services.mail.providers.imap.client.dial import dial
 from services.mail.providers.imap.client.frames import Patience
 from services.mail.providers.imap.client.login import Credentials, enable, log_in
 from services.mail.providers.imap.folders import ImapFolders
+from services.mail.providers.imap.idling import Inbox
+from services.mail.providers.imap.passes import has_news
 from services.mail.providers.imap.session import ImapSession
+from services.mail.store.folder_history import folders
 from tests.support.folder_history.observed_history import ObservedHistory
 from tests.support.mail.servers import Servers
 from tests.support.mail.stored import add_mailbox
@@ -50,6 +53,18 @@ class Mailbox:
         await self.at_provider.control("DELETE", f"users/{EMAIL}/messages/{ids[0]}")
         labels = {"add": [work], "remove": ["INBOX", "UNREAD"]}
         await self.at_provider.control("POST", f"users/{EMAIL}/messages/{ids[1]}/labels", labels)
+
+    async def select_inbox(self) -> bool:
+        """Select the inbox as a connection does that begins to idle; return whether nothing is to be looked at."""
+        inbox = Inbox(mailbox_id=self.observed.mailbox_id, pool=self.observed.pool, hidden_marks=frozenset())
+        async with self.observed.provider.session.connection() as connection:
+            return await inbox.select(connection)
+
+    async def has_news(self) -> bool:
+        """Return whether a poll finds news."""
+        async with self.observed.pool.acquire() as connection:
+            known = await folders.all_of(connection, self.observed.mailbox_id)
+        return await has_news(self.observed.provider, known, passed=0.0)
 
     async def equals(self) -> bool:
         """Look at the mailbox as often as a deletion takes; return whether the history has the true places."""
@@ -127,3 +142,30 @@ class TestHistory:
             assert rule["fired"] > 0
             assert len(mailbox.observed.added) == 4
             assert mailbox.observed.deleted == []
+
+
+class TestInboxOfAConnectionThatBeginsToIdle:
+    @pytest.mark.parametrize("profile", ["yandex", "modern"])
+    async def test_is_looked_at_again_if_a_mark_changes_after_the_pass(self, servers: Servers, profile: str) -> None:
+        async with mailbox_at(servers, profile) as mailbox:
+            read = await mailbox.at_provider.deliver(subject="read")
+            await mailbox.observed.settle()
+            assert await mailbox.select_inbox()
+            await mailbox.observed.settle()
+            await mailbox.at_provider.relabel(read, remove=["UNREAD"])
+            assert not await mailbox.select_inbox()
+            await mailbox.observed.settle()
+            assert await mailbox.select_inbox()
+
+    async def test_has_its_marks_watched_through_polls(self, servers: Servers) -> None:
+        async with mailbox_at(servers, "yandex") as mailbox:
+            read = await mailbox.at_provider.deliver(subject="read")
+            await mailbox.observed.settle()
+            assert await mailbox.select_inbox()
+            assert not await mailbox.has_news()
+            # Between two polls, in which the connection does not idle.
+            await mailbox.at_provider.relabel(read, remove=["UNREAD"])
+            assert await mailbox.has_news()
+            await mailbox.observed.settle()
+            assert await mailbox.select_inbox()
+            assert not await mailbox.has_news()

@@ -44,15 +44,18 @@ type Reply = Callable[[bytes], bytes]
 class SelectedFolder:
     """What untagged responses have said of the selected folder since it was selected.
 
-    `news` counts the responses that tell of messages that came or went. `vanished` are the sets of UIDs that the
-    server wrote.
+    `news` counts the responses that tell of messages that came, went or changed, but for answers to UID FETCH.
+    `vanished` are the sets of UIDs that the server wrote. `is_watched` says that the folder was compared with the copy
+    after its selection, and that no message was asked for since: whatever has changed since then is among the news.
     """
 
     name: bytes
     validity: int | None = None
+    uid_next: int | None = None
     exists: int = 0
     news: int = 0
     vanished: list[bytes] = field(default_factory=list)
+    is_watched: bool = False
 
 
 class Connection:
@@ -68,6 +71,7 @@ class Connection:
         self._writer = writer
         self._tags = (b"A%d" % number for number in count(1))
         self._is_busy = False
+        self._fetches = False
 
     def has(self, capability: str) -> bool:
         """Return whether the server advertises an extension now; `AUTH=` and others have a parameter."""
@@ -150,6 +154,10 @@ class Connection:
 
     async def send_all(self, commands: Sequence[Command]) -> list[bytes]:
         """Send the first parts of commands; return their tags."""
+        self._fetches = any(each.name == "UID FETCH" for each in commands)
+        if self._fetches and self.selected is not None:
+            # What the server tells of other messages meanwhile looks like an answer.
+            self.selected.is_watched = False
         tags = [next(self._tags) for _ in commands]
         lines = [tag + b" " + each.parts[0] for tag, each in zip(tags, commands, strict=True)]
         await self.send(b"\r\n".join(lines))
@@ -190,7 +198,7 @@ class Connection:
         if data.name == "CAPABILITY":
             self.capabilities = frozenset(names_in(data.frame.texts[0][data.end :]))
         elif self.selected is not None:
-            _record_news(self.selected, data)
+            _record_news(self.selected, data, fetches=self._fetches)
 
 
 def refusal(name: str, status: Status) -> RefusedError:
@@ -198,7 +206,7 @@ def refusal(name: str, status: Status) -> RefusedError:
     return RefusedError(name, status=status.kind, code=status.code, text=status.text)
 
 
-def _record_news(selected: SelectedFolder, data: Data) -> None:
+def _record_news(selected: SelectedFolder, data: Data, *, fetches: bool) -> None:
     match data.name, data.number:
         case "EXISTS", int(number):
             selected.news += number != selected.exists
@@ -206,6 +214,8 @@ def _record_news(selected: SelectedFolder, data: Data) -> None:
         case "EXPUNGE", _:
             selected.exists = max(0, selected.exists - 1)
             selected.news += 1
+        case "FETCH", _:
+            selected.news += not fetches
         case "VANISHED", _:
             _record_vanished(selected, data)
 

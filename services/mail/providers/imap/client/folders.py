@@ -187,13 +187,14 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
     except RefusedError:
         connection.selected = None
         raise
-    selected.news, selected.validity = 0, number_of(codes.get("UIDVALIDITY"))
+    selected.news = 0
+    selected.validity, selected.uid_next = (number_of(codes.get(code)) for code in ("UIDVALIDITY", "UIDNEXT"))
     vanished = [each for text in selected.vanished for each in ranges_of(text)]
     selected.vanished.clear()
     return Examined(
         status=FolderStatus(
             exists=selected.exists,
-            uid_next=number_of(codes.get("UIDNEXT")),
+            uid_next=selected.uid_next,
             uid_validity=selected.validity,
             modseq=number_of(codes.get("HIGHESTMODSEQ")) or None,
             object_id=_object_in(codes.get("MAILBOXID")),

@@ -7,7 +7,7 @@ from typing import Final
 from services.mail.providers.imap.client.commands import command
 from services.mail.providers.imap.client.connection import Connection, SelectedFolder, refusal
 from services.mail.providers.imap.client.errors import FramingError, SilenceError
-from services.mail.providers.imap.client.responses import Continuation, Data, Status
+from services.mail.providers.imap.client.responses import Continuation, Status
 
 # Seconds of one IDLE: middleboxes forget connections after some minutes, and servers end them after half an hour.
 SHORTEST: Final = 9 * 60.0
@@ -19,8 +19,8 @@ def some_seconds(generator: random.Random) -> float:
     return generator.uniform(SHORTEST, LONGEST)
 
 
-async def idle(connection: Connection, *, seconds: float, stop: asyncio.Event) -> bool:
-    """Wait for news of the selected folder, up to `seconds` or until `stop`; return whether there are any.
+async def idle(connection: Connection, *, seconds: float, stop: asyncio.Event, heard: int = 0) -> int:
+    """Wait for more news of the selected folder than were `heard`, up to `seconds` or until `stop`; return the count.
 
     News since the folder was selected count: what is announced before the server idles is not announced again. They
     are a signal to look, no more. Raises RefusedError, ConnectionLostError: a server that does not end IDLE in time is
@@ -33,10 +33,10 @@ async def idle(connection: Connection, *, seconds: float, stop: asyncio.Event) -
         [tag] = await connection.send_all([command("IDLE")])
         status = await _until_idling(connection, tag)
         if status is None:
-            status = await _until_done(connection, tag, selected, seconds=seconds, stop=stop)
+            status = await _until_done(connection, tag, selected, seconds=seconds, stop=stop, heard=heard)
     if status.kind != "OK":
         raise refusal("IDLE", status)
-    return selected.news > 0
+    return selected.news
 
 
 async def _until_idling(connection: Connection, tag: bytes) -> Status | None:
@@ -52,7 +52,7 @@ async def _until_idling(connection: Connection, tag: bytes) -> Status | None:
 
 
 async def _until_done(
-    connection: Connection, tag: bytes, selected: SelectedFolder, *, seconds: float, stop: asyncio.Event
+    connection: Connection, tag: bytes, selected: SelectedFolder, *, seconds: float, stop: asyncio.Event, heard: int
 ) -> Status:
     """Take responses until IDLE has ended. All of them are taken here, so none is cut by the end."""
     longest = seconds + connection.patience.done
@@ -61,7 +61,7 @@ async def _until_done(
         async with asyncio.timeout(longest) as deadline:
             ending = asyncio.create_task(_end(connection, deadline, seconds=seconds, news=news, stop=stop))
             try:
-                return await _take_all(connection, tag, selected, seconds=longest, news=news)
+                return await _take_all(connection, tag, selected, seconds=longest, news=news, heard=heard)
             finally:
                 ending.cancel()
                 # A failure to send ends the connection, and so the loop above.
@@ -71,17 +71,14 @@ async def _until_done(
 
 
 async def _take_all(
-    connection: Connection, tag: bytes, selected: SelectedFolder, *, seconds: float, news: asyncio.Event
+    connection: Connection, tag: bytes, selected: SelectedFolder, *, seconds: float, news: asyncio.Event, heard: int
 ) -> Status:
     while True:
-        if selected.news:
+        if selected.news > heard:
             news.set()
         match await connection.receive(seconds=seconds):
             case Status(tag=ended) as status if ended == tag:
                 return status
-            case Data(name="FETCH"):
-                # Flags have changed: no command has asked for this.
-                selected.news += 1
 
 
 async def _end(

@@ -13,6 +13,7 @@ from services.mail.providers.imap.client.errors import (
     RefusedError,
     SilenceError,
 )
+from services.mail.providers.imap.client.folders import examine
 from services.mail.providers.imap.client.frames import Limits, Patience
 from services.mail.providers.imap.client.responses import Data, Status
 from tests.support.imap.scripted_server import (
@@ -93,6 +94,17 @@ class TestRun:
         async with conversation(hears(b"NOOP", answer)) as (connection, _):
             await connection.run(NOOP, collect=got.append)
         assert [each.name if isinstance(each, Data) else each.code for each in got] == ["EXISTS", "XYZZY", "", "UNSEEN"]
+
+    @pytest.mark.parametrize(("asked", "news"), [("NOOP", 1), ("UID SEARCH", 1), ("UID FETCH", 0)])
+    async def test_counts_fetches_that_nothing_asked_for(self, asked: str, news: int) -> None:
+        examined = hears(b'EXAMINE "INBOX"', b"* 3 EXISTS\r\nTAG OK done\r\n")
+        answered = hears(None, b"* 1 FETCH (UID 1 FLAGS (\\Seen))\r\nTAG OK done\r\n")
+        async with conversation(examined, answered) as (connection, _):
+            await examine(connection, b"INBOX")
+            assert connection.selected is not None
+            connection.selected.is_watched = True
+            await connection.run(command(asked))
+            assert (connection.selected.news, connection.selected.is_watched) == (news, bool(news))
 
     @pytest.mark.parametrize("kind", ["NO", "BAD"])
     async def test_raises_a_refusal_and_goes_on(self, kind: str) -> None:

@@ -15,8 +15,8 @@ DONE = hears(b"DONE", b"TAG OK done\r\n")
 IDLING = b"+ idling\r\n"
 
 
-async def idle_at(*script: Step, seconds: float = 5.0, stop: bool = False) -> tuple[bool, list[bytes]]:
-    """Idle in a folder with three messages; return whether there are news, and what the server heard since."""
+async def idle_at(*script: Step, seconds: float = 5.0, stop: bool = False) -> tuple[int, list[bytes]]:
+    """Idle in a folder with three messages; return the count of news, and what the server heard since."""
     async with conversation(SELECTED, *script) as (connection, server):
         await examine(connection, b"INBOX")
         stopped = asyncio.Event()
@@ -32,28 +32,37 @@ class TestIdle:
         "news", [b"* 4 EXISTS\r\n", b"* 2 EXPUNGE\r\n", b"* VANISHED 7\r\n", b"* 1 FETCH (FLAGS (\\Seen))\r\n"]
     )
     async def test_ends_with_news(self, news: bytes) -> None:
-        assert await idle_at(hears(b"IDLE", IDLING, news), DONE) == (True, [b"IDLE", b"DONE"])
+        assert await idle_at(hears(b"IDLE", IDLING, news), DONE) == (1, [b"IDLE", b"DONE"])
 
     async def test_ends_with_its_time(self) -> None:
         still_here = b"* OK still here\r\n* 3 EXISTS\r\n"
-        assert await idle_at(hears(b"IDLE", IDLING, still_here), DONE, seconds=0.02) == (False, [b"IDLE", b"DONE"])
+        assert await idle_at(hears(b"IDLE", IDLING, still_here), DONE, seconds=0.02) == (0, [b"IDLE", b"DONE"])
 
     async def test_ends_when_it_is_told_to(self) -> None:
-        assert await idle_at(hears(b"IDLE", IDLING), DONE, stop=True, seconds=1e6) == (False, [b"IDLE", b"DONE"])
+        assert await idle_at(hears(b"IDLE", IDLING), DONE, stop=True, seconds=1e6) == (0, [b"IDLE", b"DONE"])
 
     async def test_notices_news_that_came_before_it(self) -> None:
         """The server does not announce them again (rust-imap 263)."""
-        assert await idle_at(hears(b"IDLE", b"* 4 EXISTS\r\n", IDLING), DONE, seconds=1e6) == (True, [b"IDLE", b"DONE"])
+        assert await idle_at(hears(b"IDLE", b"* 4 EXISTS\r\n", IDLING), DONE, seconds=1e6) == (1, [b"IDLE", b"DONE"])
+
+    async def test_does_not_end_with_what_was_heard_before(self) -> None:
+        script = [hears(b"IDLE", b"* 4 EXISTS\r\n", IDLING), DONE, hears(b"IDLE", IDLING, b"* 5 EXISTS\r\n"), DONE]
+        async with conversation(SELECTED, *script) as (connection, server):
+            await examine(connection, b"INBOX")
+            stop = asyncio.Event()
+            assert await idle(connection, seconds=1e6, stop=stop) == 1
+            assert await idle(connection, seconds=1e6, stop=stop, heard=1) == 2
+            assert server.heard[1:] == [b"IDLE", b"DONE", b"IDLE", b"DONE"]
 
     async def test_takes_responses_with_literals_that_its_end_cuts(self) -> None:
         rest = b"c) FLAGS ())\r\nTAG OK done\r\n"
         script = [hears(b"IDLE", IDLING, b"* 1 FETCH (X ({3}\r\nab"), hears(b"DONE", rest)]
-        assert await idle_at(*script, stop=True) == (True, [b"IDLE", b"DONE"])
+        assert await idle_at(*script, stop=True) == (1, [b"IDLE", b"DONE"])
 
     @pytest.mark.parametrize("answers", [[b"* BYE\r\n", CUT], [CUT], [IDLING, CUT], [IDLING, b"TAG OK odd\r\n"]])
     async def test_of_a_server_that_ends_it_is_an_error_or_over(self, answers: list[object]) -> None:
         if answers[-1] is not CUT:
-            assert await idle_at(hears(b"IDLE", *answers)) == (False, [b"IDLE"])
+            assert await idle_at(hears(b"IDLE", *answers)) == (0, [b"IDLE"])
             return
         with pytest.raises(ConnectionLostError):
             await idle_at(hears(b"IDLE", *answers))

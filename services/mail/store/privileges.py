@@ -55,7 +55,7 @@ WORKER: Mapping[str, str] = {
     "disconnections": "SELECT, INSERT, UPDATE (message_count, revoked_at, erased_at, ended_at), DELETE",
     "user_deletions": "SELECT, INSERT, UPDATE (ended_at), DELETE",
     "quota_watermarks": "SELECT, INSERT, UPDATE (provider, few_until, many_until), DELETE",
-    "idle_groups": "SELECT, INSERT, UPDATE (checked_at, all_seen_at, lease_until, lease_epoch)",
+    "idle_groups": "SELECT, INSERT, UPDATE (checked_at, all_seen_at, lease_until, lease_epoch, lease_owner)",
     "workers": "SELECT, INSERT, DELETE",
     "watches": "SELECT, INSERT, UPDATE (expires_at, renew_at)",
     "sync_states": "SELECT, INSERT, UPDATE",

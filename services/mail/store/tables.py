@@ -245,6 +245,8 @@ idle_groups = Table(
     _time("all_seen_at", default="'-infinity'"),
     _time("lease_until", nullable=True),
     Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
+    # The worker that has or had the claim; null: one of the release before this one, or one without an owner id.
+    Column("lease_owner", Uuid),
     postgresql_with={"fillfactor": 10},
 )
 

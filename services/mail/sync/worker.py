@@ -128,7 +128,7 @@ class Worker:
     async def _check_idle(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                more = await self._idle_check.look()
+                more = await self._idle_check.look(owner=self._listener.owner)
             except DATABASE_LOST as error:
                 log.warning("idle mailboxes not checked", error=type(error).__name__)
                 more = False

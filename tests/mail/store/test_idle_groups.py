@@ -37,7 +37,7 @@ async def add_groups(pool: Pool, *ages: float) -> None:
 
 async def claim(pool: Pool, *, lease: float = 30.0) -> IdleGroup | None:
     async with pool.acquire() as connection:
-        return await idle_groups.claim(connection, round_seconds=ROUND, lease_seconds=lease)
+        return await idle_groups.claim(connection, owner=None, round_seconds=ROUND, lease_seconds=lease)
 
 
 async def claimed(pool: Pool) -> IdleGroup:
@@ -169,7 +169,7 @@ class TestSnapshot:
             blocks = "SELECT heap_blks_read + heap_blks_hit FROM pg_statio_user_tables WHERE relname = 'idle_groups'"
             await connection.execute("SELECT pg_stat_force_next_flush()")
             before = int(await connection.fetchval(blocks))
-            await idle_groups.claim(connection, round_seconds=ROUND, lease_seconds=30)
+            await idle_groups.claim(connection, owner=None, round_seconds=ROUND, lease_seconds=30)
             await connection.execute("SELECT pg_stat_force_next_flush()")
             return int(await connection.fetchval(blocks)) - before
 

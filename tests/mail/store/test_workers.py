@@ -10,7 +10,8 @@ import pytest
 
 from services.mail.model import Lane
 from services.mail.store.connection import Connection, Pool
-from services.mail.store.control import schedule, workers
+from services.mail.store.control import idle_groups, schedule, workers
+from services.mail.store.control.idle_groups import IdleGroup
 from tests.support.mail.servers import Servers, connect
 from tests.support.mail.stored import add_mailbox
 from tests.support.mail.waiting import eventually
@@ -42,6 +43,11 @@ async def claim(connection: Connection, owner: UUID) -> int:
     )
     assert lease.mailbox_id == mailbox_id
     return mailbox_id
+
+
+async def claim_group(connection: Connection, owner: UUID | None) -> IdleGroup | None:
+    """Claim a group of idle mailboxes that is due."""
+    return await idle_groups.claim(connection, owner=owner, round_seconds=600, lease_seconds=600)
 
 
 async def is_leased(connection: Connection, mailbox_id: int) -> bool:
@@ -115,6 +121,23 @@ class TestFreeLeasesOfDead:
         assert [await is_leased(connection, mailbox_id) for mailbox_id in freed + kept] == [False, False, True, True]
         assert await registered(connection) == {alive}
         assert await workers.free_leases_of_dead(connection) == []
+
+    async def test_frees_the_groups_of_idle_mailboxes_of_dead_workers(
+        self, servers: Servers, sessions: AsyncExitStack, connection: Connection
+    ) -> None:
+        alive, dead = uuid4(), uuid4()
+        await live(servers, sessions, alive)
+        await connection.execute("INSERT INTO workers (owner) VALUES ($1)", dead)
+        await connection.execute("DELETE FROM idle_groups")
+        await connection.execute("INSERT INTO idle_groups (group_id) SELECT generate_series(0, 2)")
+        for owner in (alive, dead, None):
+            assert await claim_group(connection, owner) is not None
+        assert await workers.free_leases_of_dead(connection) == [dead]
+        freed = await claim_group(connection, alive)
+        assert freed is not None
+        assert (freed.group_id, freed.lease_epoch) == (1, 2)
+        # The others are still claimed.
+        assert await claim_group(connection, alive) is None
 
     async def test_called_concurrently_reports_a_dead_worker_once(self, pool: Pool) -> None:
         dead = {uuid4() for _ in range(5)}

@@ -8,6 +8,7 @@ next claim slower. Groups begin their rounds at different times.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from services.mail.store.connection import Connection
 
@@ -57,8 +58,13 @@ async def add_missing(connection: Connection) -> None:
     )
 
 
-async def claim(connection: Connection, *, round_seconds: float, lease_seconds: float) -> IdleGroup | None:
-    """Claim the group that has waited longest of those whose next round has begun; None if there is none."""
+async def claim(
+    connection: Connection, *, owner: UUID | None, round_seconds: float, lease_seconds: float
+) -> IdleGroup | None:
+    """Claim the group that has waited longest of those whose next round has begun; None if there is none.
+
+    A claim without an owner ends by time alone.
+    """
     row = await connection.fetchrow(
         """
         WITH due AS (
@@ -70,7 +76,7 @@ async def claim(connection: Connection, *, round_seconds: float, lease_seconds: 
             ORDER BY checked_at LIMIT 1 FOR UPDATE SKIP LOCKED
         )
         UPDATE idle_groups g
-        SET lease_until = now() + make_interval(secs => $2), lease_epoch = g.lease_epoch + 1
+        SET lease_until = now() + make_interval(secs => $2), lease_epoch = g.lease_epoch + 1, lease_owner = $5
         FROM due WHERE g.group_id = due.group_id
         RETURNING g.group_id, g.lease_epoch, extract(epoch FROM g.checked_at)::float8 AS checked_at,
             extract(epoch FROM now())::float8 AS claimed_at
@@ -79,6 +85,7 @@ async def claim(connection: Connection, *, round_seconds: float, lease_seconds: 
         lease_seconds,
         _SPREAD,
         _LONGEST_LEASES,
+        owner,
     )
     return None if row is None else IdleGroup(**row)
 

@@ -20,7 +20,10 @@ async def register(connection: "asyncpg.Connection[asyncpg.Record]", owner: UUID
 
 
 async def free_leases_of_dead(connection: Connection) -> list[UUID]:
-    """End the leases of workers without a lock and delete their rows; return the owner ids of the rows it deleted."""
+    """End the leases of workers without a lock, those of mailboxes and of groups of idle ones, and delete their rows.
+
+    Returns the owner ids of the rows it deleted.
+    """
     async with connection.transaction():
         rows = await connection.fetch(f"SELECT owner FROM workers WHERE pg_try_advisory_xact_lock({_LOCK})")
         unlocked = [row["owner"] for row in rows]
@@ -28,6 +31,10 @@ async def free_leases_of_dead(connection: Connection) -> list[UUID]:
             return []
         await connection.execute(
             "UPDATE mailbox_schedule SET lease_until = now() WHERE lease_owner = ANY($1::uuid[])", unlocked
+        )
+        await connection.execute(
+            "UPDATE idle_groups SET lease_until = NULL WHERE lease_owner = ANY($1::uuid[]) AND lease_until IS NOT NULL",
+            unlocked,
         )
         # Another process can have deleted some between our snapshot and our lock.
         deleted = await connection.fetch("DELETE FROM workers WHERE owner = ANY($1::uuid[]) RETURNING owner", unlocked)

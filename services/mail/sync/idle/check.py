@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -117,8 +118,10 @@ class IdleCheck:
         # Seconds between two times at which it is looked for what is due.
         self.pause = min(_LONGEST_REST, intervals.shortest / 4)
 
-    async def look(self) -> bool:
+    async def look(self, *, owner: UUID | None = None) -> bool:
         """Look at what is due; true if more may be due at once. Raises what the database raises.
+
+        `owner` is the worker's id for claims.
 
         It waits a moment for the answers. A provider that takes longer delays only the mailbox that was asked about.
         """
@@ -127,7 +130,7 @@ class IdleCheck:
             visit = self._start(self._visit_singles(singles))
             self._single_visits.add(visit)
             await asyncio.wait([visit], timeout=_PATIENCE)
-        group = await self._claim_group() if len(self._visits) < _GROUPS else None
+        group = await self._claim_group(owner) if len(self._visits) < _GROUPS else None
         if group is not None:
             visit = self._start(self._visit(group))
             self._visits[visit] = _Visit(group=group, began=self._monotonic())
@@ -177,11 +180,11 @@ class IdleCheck:
             self._next_full_scan = self._monotonic() + _RECENT_SECONDS / 2
         return found
 
-    async def _claim_group(self) -> IdleGroup | None:
+    async def _claim_group(self, owner: UUID | None) -> IdleGroup | None:
         async with self._pool.acquire() as connection:
             await idle_groups.add_missing(connection)
             return await idle_groups.claim(
-                connection, round_seconds=self._intervals.shortest, lease_seconds=_LEASE_SECONDS
+                connection, owner=owner, round_seconds=self._intervals.shortest, lease_seconds=_LEASE_SECONDS
             )
 
     def _show_lateness(self) -> None:

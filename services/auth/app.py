@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.applications import Applications
 from services.auth.applications.connect_sessions import ConnectSessions
+from services.auth.applications.deletions import ApplicationDeletions
 from services.auth.applications.revoked import Revoked
 from services.auth.applications.token_exchange import TokenExchange
 from services.auth.cipher import Cipher, DecryptionError
@@ -254,6 +255,9 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                     token_exchange=TokenExchange(store=store, api_keys=api_keys, access_tokens=access_tokens),
                     revoked=revoked,
                     applications=applications,
+                    application_deletions=ApplicationDeletions(
+                        store=store, api_keys=api_keys, disconnections=disconnections, clock=_now
+                    ),
                     connect_sessions=connect_sessions,
                 ),
                 telemetry=telemetry,

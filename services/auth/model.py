@@ -37,6 +37,8 @@ class Application:
     name: str
     redirect_urls: tuple[str, ...]
     created_at: datetime
+    # When its deletion was requested.
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ OPERATIONS: Mapping[str, Requirement] = {
         ),
         Scope.WEBHOOKS_MANAGE,
     ),
-    **dict.fromkeys(("listApplications", "createApplication", "updateApplication"), Scope.APPLICATIONS_MANAGE),
+    **dict.fromkeys(
+        ("listApplications", "createApplication", "updateApplication", "deleteApplication"), Scope.APPLICATIONS_MANAGE
+    ),
     **dict.fromkeys(
         ("getUser", "deleteUser", "listSessions", "endOneSession", "endSession", "listSecurityEvents"),
         Credential.USER,

@@ -47,6 +47,7 @@ AUTH_RETRIED = [
     ("mailroom.auth.v1.ApiKeyService", "ListRevocations"),
     ("mailroom.auth.v1.ApplicationService", "ListApplications"),
     ("mailroom.auth.v1.ApplicationService", "UpdateApplication"),
+    ("mailroom.auth.v1.ApplicationService", "DeleteApplication"),
     ("mailroom.auth.v1.ApplicationService", "AddUser"),
     ("mailroom.auth.v1.ApplicationService", "ListUsers"),
     ("mailroom.auth.v1.ApplicationService", "GetApplicationUser"),

@@ -27,7 +27,7 @@ MEANINGS: Mapping[Scope, str] = {
     Scope.MAILBOXES_MANAGE: "add users, connect and disconnect mailboxes, start syncs, delete users",
     Scope.WEBHOOKS_MANAGE: "make, change and delete webhooks, see what was sent, and have it sent again",
     Scope.KEYS_MANAGE: "list, create and revoke API keys of the application",
-    Scope.APPLICATIONS_MANAGE: "list, create and change applications; of operator keys only, which reach no mail",
+    Scope.APPLICATIONS_MANAGE: "list, create, change, delete applications; of operator keys only, which reach no mail",
 }
 # An operator key has this one and no other.
 OPERATOR_SCOPES = frozenset({Scope.APPLICATIONS_MANAGE})

@@ -18,6 +18,8 @@ RETRIED = (
     ("mailroom.auth.v1.AccountService", "ReportAccount"),
     ("mailroom.auth.v1.AccountService", "DisconnectAccount"),
     ("mailroom.auth.v1.AccountService", "DeleteUser"),
+    ("mailroom.auth.v1.AccountService", "ListDeletedApplications"),
+    ("mailroom.auth.v1.AccountService", "EraseApplication"),
     ("mailroom.auth.v1.SigningKeyService", "ListVerificationKeys"),
     ("mailroom.auth.v1.ProviderTokenService", "GetAccessToken"),
 )
@@ -94,6 +96,16 @@ class AuthClient:
             user_id=str(user_id), application_id="" if application_id is None else str(application_id)
         )
         await call(self._accounts.DeleteUser, request, timeout=_REVOCATION_TIMEOUT)
+
+    async def list_deleted_applications(self) -> list[UUID]:
+        """Return the applications whose deletion was requested."""
+        answer = await call(self._accounts.ListDeletedApplications, auth_pb2.ListDeletedApplicationsRequest())
+        return list(map(UUID, answer.application_ids))
+
+    async def erase_application(self, application_id: UUID) -> bool:
+        """Delete some users of such an application, at last the application; return whether nothing is left."""
+        request = auth_pb2.EraseApplicationRequest(application_id=str(application_id))
+        return (await call(self._accounts.EraseApplication, request, timeout=_REVOCATION_TIMEOUT)).erased
 
     async def access_token(
         self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""

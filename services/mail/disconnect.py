@@ -13,6 +13,9 @@ from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import erasures as store
 from services.mail.store.control import feed_heads, mailboxes
 
+# Users of a deleted application in a round.
+_USERS = 100
+
 log = structlog.get_logger()
 
 
@@ -28,6 +31,14 @@ class Users(Protocol):
 
     async def list_accounts(self, user_id: UUID) -> list[Account]:
         """Return the accounts that the user has connected. Raises AppError."""
+        ...
+
+    async def list_deleted_applications(self) -> list[UUID]:
+        """Return the applications whose deletion was requested. Raises AppError."""
+        ...
+
+    async def erase_application(self, application_id: UUID) -> bool:
+        """Delete some users of such an application; return whether nothing is left. Raises AppError."""
         ...
 
 
@@ -79,7 +90,7 @@ class Disconnections:
         return True
 
     async def finish_deletions(self) -> None:
-        """Continue interrupted deletions of users, and those that failed because auth was down.
+        """Continue interrupted deletions of users, and those that failed because auth was down, and of applications.
 
         Also disconnects mailboxes that the user has connected meanwhile.
         """
@@ -90,6 +101,22 @@ class Disconnections:
                 await self.delete_user(user_id)
             except AppError as error:
                 log.warning("a user is not deleted yet", user_id=str(user_id), reason=error.reason)
+        try:
+            for application_id in await self._auth.list_deleted_applications():
+                await self._delete_application(application_id)
+        except AppError as error:
+            log.warning("applications are not deleted yet", reason=error.reason)
+
+    async def _delete_application(self, application_id: UUID) -> None:
+        """Delete users of an application who have mailboxes; auth deletes the others when all mail is erased."""
+        async with self._pool.acquire() as connection:
+            user_ids = await mailboxes.users_of_application(connection, application_id, limit=_USERS)
+        for user_id in user_ids:
+            await self.delete_user(user_id)
+        async with self._pool.acquire() as connection:
+            is_erased = await store.is_application_erased(connection, application_id)
+        if is_erased and await self._auth.erase_application(application_id):
+            log.info("application deleted", application_id=str(application_id))
 
     async def _erased(self, user_id: UUID, account_id: UUID) -> bool | None:
         async with self._pool.acquire() as connection:

@@ -134,7 +134,7 @@ UNNAMED = frozenset(
     )
 ) | {"createApplication", "createConnectSession"}
 # Those after which something is gone: each has a tenant of its own.
-DESTRUCTIVE = frozenset({"disconnectMailbox", "disconnectAddress", "deleteOneUser", "deleteUser"})
+DESTRUCTIVE = frozenset({"deleteApplication", "disconnectMailbox", "disconnectAddress", "deleteOneUser", "deleteUser"})
 OPERATOR_ONLY = frozenset(name for name in WITH_SCOPE if requirement_of(name) in OPERATOR_SCOPES)
 
 
@@ -152,6 +152,13 @@ class World:
     def new_tenant(self) -> Tenant:
         """Return another user of the application default, with a synced mailbox."""
         return new_tenant(self.http, self.control)
+
+    def new_application(self, name: str) -> str:
+        """Create an application; return its id."""
+        headers = {"Authorization": f"Bearer {self.key('--operator')}"}
+        made = self.http.post("/applications", json={"name": name, "redirect_urls": [RETURN]}, headers=headers)
+        assert made.status_code == 201, made.text
+        return str(made.json()["id"])
 
     def key(self, *options: str) -> str:
         """Return the key that these options of the command line make."""
@@ -263,10 +270,7 @@ def new_tenant(http: httpx.Client, control: Provider) -> Tenant:
 def world(stack: RunningStack, http: httpx.Client) -> Iterator[World]:
     control = Provider(stack.sandbox_url)
     world = World(stack, http, control, new_tenant(http, control), new_tenant(http, control))
-    operator = {"Authorization": f"Bearer {world.key('--operator')}"}
-    other = http.post("/applications", json={"name": "other", "redirect_urls": [RETURN]}, headers=operator)
-    assert other.status_code == 201, other.text
-    world.tenant.application_id = other.json()["id"]
+    world.tenant.application_id = world.new_application("other")
     world.tenant.key_id = id_of(world.made(name="of the tenant"))
     stack.api_key(f"--redirect-url={RETURN}")
     world.tenant.webhook_id, world.tenant.delivery_id = world.webhook()
@@ -322,6 +326,8 @@ class TestOperation:
             tenant = replace(tenant, key_id=id_of(world.made(name="to revoke")))
         if operation == "deleteWebhook":
             tenant = replace(tenant, webhook_id=world.webhook()[0])
+        if operation == "deleteApplication":
+            tenant = replace(tenant, application_id=world.new_application("to delete"))
         answer = world.send(tenant, operation, world.credential("right", operation))
         assert answer.is_success, answer.text
 

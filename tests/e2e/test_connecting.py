@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -95,6 +96,32 @@ class TestConnection:
             log = stack.log_file(name).read_text(errors="replace")
             assert back["code"] not in log
             assert session["url"].partition("token=")[2] not in log
+
+
+class TestDeletionOfAnApplication:
+    def test_erases_everything_in_spite_of_killed_processes(
+        self, stack: RunningStack, http: httpx.Client, provider: Provider
+    ) -> None:
+        operator = BackEnd(http, stack.api_key("--operator"))
+        made = operator.post("/applications", {"name": "closing", "redirect_urls": [RETURN]}).json()
+        closing = BackEnd(http, stack.api_key("--application=closing", _SCOPES))
+        email = provider.new_user(messages=20)
+        mailbox = closing.connected("42", email)
+        closing.sync(mailbox["mailbox_id"])
+        path = f"/applications/{made['id']}"
+        assert http.delete(path, headers=operator.headers).status_code == 202
+        for name in ("auth", "worker"):
+            stack.kill(name)
+        for name in ("auth", "worker"):
+            stack.start(name)
+        deadline = time.monotonic() + 60
+        while (answer := http.delete(path, headers=operator.headers)).status_code == 202:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert (answer.status_code, answer.json()["code"]) == (404, "application_not_found")
+        assert closing.get("/mailboxes").status_code == 401
+        listed = operator.get("/applications").json()["applications"]
+        assert made["id"] not in [item["id"] for item in listed]
 
 
 def _status(shop: BackEnd, mailbox_id: str) -> str:

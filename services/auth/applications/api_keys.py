@@ -178,6 +178,9 @@ class ApiKeys:
             expires_at=rules.expires_at,
         )
         async with self._store.transaction() as transaction:
+            application = None if application_id is None else await transaction.applications.lock(application_id)
+            if application is not None and application.deleted_at is not None:
+                raise _invalid_rules("The application is being deleted.")
             await transaction.api_keys.add(key, digest=text.digest)
             await transaction.api_keys.add_event(key.key_id, KeyEventType.CREATED, now=now, client=client)
             await transaction.commit()

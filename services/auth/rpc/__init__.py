@@ -9,6 +9,7 @@ from mailroom.auth.v1 import auth_pb2_grpc
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.applications import Applications
 from services.auth.applications.connect_sessions import ConnectSessions
+from services.auth.applications.deletions import ApplicationDeletions
 from services.auth.applications.revoked import Revoked
 from services.auth.applications.token_exchange import TokenExchange
 from services.auth.provider_grants.accounts import Accounts
@@ -58,6 +59,7 @@ def registrations(
     token_exchange: TokenExchange,
     revoked: Revoked,
     applications: Applications,
+    application_deletions: ApplicationDeletions,
     connect_sessions: ConnectSessions,
 ) -> list[Callable[[aio.Server], None]]:
     """Return functions that add auth's services to a server."""
@@ -69,9 +71,15 @@ def registrations(
             auth_pb2_grpc.add_ApiKeyServiceServicer_to_server,
             ApiKeyServicer(api_keys, access_tokens, token_exchange, revoked),
         ),
-        partial(auth_pb2_grpc.add_ApplicationServiceServicer_to_server, ApplicationServicer(applications)),
+        partial(
+            auth_pb2_grpc.add_ApplicationServiceServicer_to_server,
+            ApplicationServicer(applications, application_deletions),
+        ),
         partial(auth_pb2_grpc.add_ConnectServiceServicer_to_server, ConnectServicer(connect_sessions, sign_in)),
         partial(auth_pb2_grpc.add_UserServiceServicer_to_server, UserServicer(accounts, events)),
-        partial(auth_pb2_grpc.add_AccountServiceServicer_to_server, AccountServicer(accounts, disconnections)),
+        partial(
+            auth_pb2_grpc.add_AccountServiceServicer_to_server,
+            AccountServicer(accounts, disconnections, application_deletions),
+        ),
         partial(auth_pb2_grpc.add_ProviderTokenServiceServicer_to_server, ProviderTokenServicer(provider_tokens)),
     ]

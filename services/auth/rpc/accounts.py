@@ -4,6 +4,7 @@ from typing import override
 
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
+from services.auth.applications.deletions import ApplicationDeletions
 from services.auth.model import Account
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
@@ -16,9 +17,12 @@ from services.kit.rpc.server import Context
 class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
     """mailroom.auth.v1.AccountService."""
 
-    def __init__(self, accounts: Accounts, disconnections: Disconnections) -> None:
+    def __init__(
+        self, accounts: Accounts, disconnections: Disconnections, application_deletions: ApplicationDeletions
+    ) -> None:
         self._accounts = accounts
         self._disconnections = disconnections
+        self._application_deletions = application_deletions
 
     @override
     async def ListAccounts(
@@ -62,6 +66,21 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
         if application_id is None or await self._accounts.has_user(user_id, application_id=application_id):
             await self._disconnections.delete_user(user_id)
         return auth_pb2.DeleteUserResponse()
+
+    @override
+    async def ListDeletedApplications(
+        self, request: auth_pb2.ListDeletedApplicationsRequest, context: Context
+    ) -> auth_pb2.ListDeletedApplicationsResponse:
+        requested = await self._application_deletions.list_requested()
+        return auth_pb2.ListDeletedApplicationsResponse(application_ids=map(str, requested))
+
+    @override
+    async def EraseApplication(
+        self, request: auth_pb2.EraseApplicationRequest, context: Context
+    ) -> auth_pb2.EraseApplicationResponse:
+        application_id = uuid_or_none(request.application_id)
+        erased = application_id is None or await self._application_deletions.erase_some(application_id)
+        return auth_pb2.EraseApplicationResponse(erased=erased)
 
     async def _of_application(self, request: auth_pb2.ListAccountsRequest) -> list[Account]:
         application_id, account_id = uuid_or_none(request.application_id), uuid_or_none(request.account_id)

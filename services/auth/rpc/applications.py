@@ -6,6 +6,7 @@ from uuid import UUID
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.auth.applications.applications import Applications
+from services.auth.applications.deletions import ApplicationDeletions
 from services.auth.rpc.from_proto import uuid_or_none
 from services.auth.rpc.to_proto import account_to_proto, application_to_proto, user_to_proto
 from services.kit.errors import AppError, Kind
@@ -15,8 +16,9 @@ from services.kit.rpc.server import Context
 class ApplicationServicer(auth_pb2_grpc.ApplicationServiceServicer):
     """mailroom.auth.v1.ApplicationService."""
 
-    def __init__(self, applications: Applications) -> None:
+    def __init__(self, applications: Applications, deletions: ApplicationDeletions) -> None:
         self._applications = applications
+        self._deletions = deletions
 
     @override
     async def CreateApplication(
@@ -40,6 +42,13 @@ class ApplicationServicer(auth_pb2_grpc.ApplicationServiceServicer):
             _id_of(request.application_id), request.redirect_urls, operator_id=request.operator_key_id
         )
         return auth_pb2.UpdateApplicationResponse(application=application_to_proto(changed))
+
+    @override
+    async def DeleteApplication(
+        self, request: auth_pb2.DeleteApplicationRequest, context: Context
+    ) -> auth_pb2.DeleteApplicationResponse:
+        await self._deletions.request(_id_of(request.application_id), operator_id=request.operator_key_id)
+        return auth_pb2.DeleteApplicationResponse()
 
     @override
     async def AddUser(self, request: auth_pb2.AddUserRequest, context: Context) -> auth_pb2.AddUserResponse:

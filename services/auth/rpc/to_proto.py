@@ -68,6 +68,7 @@ def application_to_proto(application: Application) -> auth_pb2.Application:
         name=application.name,
         redirect_urls=application.redirect_urls,
         create_time=timestamp(application.created_at),
+        delete_time=None if application.deleted_at is None else timestamp(application.deleted_at),
     )
 
 

@@ -59,6 +59,18 @@ class ApiKeyQueries:
         """Record that a key was used."""
         await self._connection.execute(update(api_keys).where(api_keys.c.key_id == key_id).values(used_at=now))
 
+    async def revoke_all(self, application_id: UUID, *, now: datetime) -> list[str]:
+        """Revoke the keys of an application; return the ids of those that were not revoked before."""
+        statement = update(api_keys).where(api_keys.c.application_id == application_id, api_keys.c.revoked_at.is_(None))
+        rows = await self._connection.execute(statement.values(revoked_at=now).returning(api_keys.c.key_id))
+        return list(rows.scalars())
+
+    async def remove_all(self, application_id: UUID) -> None:
+        """Delete the keys of an application with their events."""
+        own = select(api_keys.c.key_id).where(api_keys.c.application_id == application_id)
+        await self._connection.execute(delete(api_key_events).where(api_key_events.c.key_id.in_(own)))
+        await self._connection.execute(delete(api_keys).where(api_keys.c.application_id == application_id))
+
     async def list_revoked(self, *, since: datetime) -> list[str]:
         """Return the ids of keys that were revoked since."""
         rows = await self._connection.execute(select(api_keys.c.key_id).where(api_keys.c.revoked_at >= since))

@@ -1,9 +1,10 @@
 """Queries of the table `applications`."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -55,6 +56,21 @@ class ApplicationQueries:
         row = rows.one_or_none()
         return None if row is None else _application_of(row)
 
+    async def set_deleted(self, application_id: UUID, *, now: datetime) -> None:
+        """Record that the deletion was requested."""
+        await self._connection.execute(
+            update(applications).where(applications.c.application_id == application_id).values(deleted_at=now)
+        )
+
+    async def list_deleted(self, *, limit: int) -> list[UUID]:
+        """Return the applications whose deletion was requested, the earliest request first."""
+        query = select(applications.c.application_id).where(applications.c.deleted_at.is_not(None))
+        return list((await self._connection.execute(query.order_by(applications.c.deleted_at).limit(limit))).scalars())
+
+    async def remove(self, application_id: UUID) -> None:
+        """Delete an application without users and keys."""
+        await self._connection.execute(delete(applications).where(applications.c.application_id == application_id))
+
 
 def _application_of(row: Row[Any]) -> Application:
-    return Application(row.application_id, row.name, tuple(row.redirect_urls), row.created_at)
+    return Application(row.application_id, row.name, tuple(row.redirect_urls), row.created_at, row.deleted_at)

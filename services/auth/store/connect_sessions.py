@@ -69,6 +69,12 @@ class ConnectSessionQueries:
         values = {"state": ConnectState.COMPLETED, "account_id": account_id, "expires_at": expires_at}
         await self._connection.execute(statement.values(values))
 
+    async def remove_all(self, application_id: UUID) -> None:
+        """Delete the sessions of an application."""
+        await self._connection.execute(
+            delete(connect_sessions).where(connect_sessions.c.application_id == application_id)
+        )
+
     async def forget(self, *, before: datetime) -> None:
         """Delete the sessions that expired before that time."""
         await self._connection.execute(delete(connect_sessions).where(connect_sessions.c.expires_at < before))

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 # Locking a row needs the privilege to update one of its columns. Deleting rows with others (ON DELETE CASCADE) needs
 # none.
 AUTH: Mapping[str, str] = {
-    "applications": "SELECT, INSERT, UPDATE (redirect_urls)",
-    "api_keys": "SELECT, INSERT, UPDATE (revoked_at, used_at)",
+    "applications": "SELECT, INSERT, UPDATE (redirect_urls, deleted_at), DELETE",
+    "api_keys": "SELECT, INSERT, UPDATE (revoked_at, used_at), DELETE",
     "connect_sessions": "SELECT, INSERT, UPDATE (state, grant_id, code_digest, account_id, expires_at), DELETE",
     # Nothing that was recorded is changed.
     "api_key_events": "SELECT, INSERT, DELETE",

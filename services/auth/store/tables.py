@@ -63,6 +63,8 @@ applications = Table(
     # Where the browser may be sent after a connect session.
     Column("redirect_urls", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     _time("created_at"),
+    # When its deletion was requested.
+    _time("deleted_at", nullable=True),
 )
 
 # The login is the provider account that the user first signed in with. It stays theirs while it is disconnected, so

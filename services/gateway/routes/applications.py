@@ -71,10 +71,33 @@ async def update_application(
     return json_response_from(_application(answer.application))
 
 
+@router.delete(
+    "/{id}",
+    status_code=HTTPStatus.ACCEPTED,
+    response_class=Response,
+    responses=problems(*OF_A_USER, "invalid_application", "application_not_found"),
+)
+async def delete_application(
+    services: Backends,
+    user_id: UserId,  # noqa: ARG001 - counts the request
+    caller: SignedIn,
+    application_id: ApplicationId,
+) -> Response:
+    """Delete an application with its users, mailboxes, keys and grants, for an operator key.
+
+    Its keys are refused within five seconds. The rest is erased in the background; a repeat answers 202 while that goes
+    on, and then 404. The application `default` cannot be deleted.
+    """
+    request = auth_pb2.DeleteApplicationRequest(operator_key_id=caller.key_id, application_id=application_id)
+    await call(services.applications.DeleteApplication, request)
+    return Response(status_code=HTTPStatus.ACCEPTED)
+
+
 def _application(application: auth_pb2.Application) -> schemas.Application:
     return {
         "id": application.application_id,
         "name": application.name,
         "redirect_urls": list(application.redirect_urls),
         "created_at": rfc3339(application.create_time),
+        "deletion_requested_at": (rfc3339(application.delete_time) if application.HasField("delete_time") else None),
     }

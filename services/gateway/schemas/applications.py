@@ -99,6 +99,9 @@ class Application(TypedDict):
     name: Annotated[str, Field(description="Its name")]
     redirect_urls: Annotated[list[str], Field(description="Where browsers may be sent after a connect session")]
     created_at: Annotated[Time, Field(description="When it was made, or happened")]
+    deletion_requested_at: Annotated[
+        Time | None, Field(description="When its deletion was requested, which goes on; null: it was not")
+    ]
 
 
 class ApplicationList(TypedDict):

@@ -50,6 +50,7 @@ CALLS: dict[str, Callable[[Mailroom], object]] = {
     "listWebhookDeliveries": lambda client: list(client.webhooks.deliveries(ID, state="parked")),
     "retryWebhookDelivery": lambda client: client.webhooks.retry(ID, "7"),
     "replayWebhook": lambda client: client.webhooks.replay(ID, since="AAAA"),
+    "deleteApplication": lambda client: client.applications.delete(ID),
     "getMailbox": lambda client: client.mailboxes.get(ID),
     "disconnectMailbox": lambda client: client.mailboxes.disconnect(ID),
     "startSync": lambda client: client.syncs.start(ID),

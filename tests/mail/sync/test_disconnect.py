@@ -8,7 +8,7 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.ids import PublicId
-from services.mail.model import MailboxQuery, SyncState
+from services.mail.model import DEFAULT_APPLICATION, MailboxQuery, SyncState
 from services.mail.store.control import erasures
 from services.mail.store.tables import metadata
 from tests.mail.conftest import OpenStage
@@ -348,3 +348,37 @@ class TestDeletedUser:
             await eventually(lambda: s.disconnections.delete_user(other.user_id))
             assert len(await s.stored()) == 5
             assert set(s.auth.deleted_users) == {other.user_id}
+
+
+class TestDeletedApplication:
+    async def test_loses_the_mailboxes_of_all_users_and_then_itself(self, stage: OpenStage) -> None:
+        async with stage(messages=12, workers=0) as s:
+            other, _ = await connect_user(s.servers.sandbox, s.auth, messages=4, user_id=uuid4())
+            await s.mailboxes.refresh(other.user_id)
+            await s.sync_with_worker(count=None)
+            mailbox = await s.mailbox()
+            s.auth.deleted_applications.append(DEFAULT_APPLICATION)
+            await s.disconnections.finish_deletions()
+            assert await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id)) == []
+            assert s.auth.erased_applications == []
+            async with s.another_worker():
+                await eventually(lambda: _is_erased(s))
+            assert await s.fetchval("SELECT count(*) FROM mailboxes") == 0
+            assert await _rows(s, mailbox.mailbox_id) == {}
+            assert set(s.auth.deleted_users) == {s.user_id, other.user_id}
+
+    async def test_waits_for_auth_without_holding_up_other_deletions(self, stage: OpenStage) -> None:
+        async with stage(messages=5) as s:
+            await s.sync(count=None)
+            s.auth.deleted_applications.append(DEFAULT_APPLICATION)
+            s.auth.is_down = True
+            await s.disconnections.finish_deletions()
+            assert s.auth.erased_applications == []
+            s.auth.is_down = False
+            await eventually(lambda: _is_erased(s))
+
+
+async def _is_erased(s: Stage) -> bool:
+    """Go on with the deletion; return whether auth was told that no mail is left."""
+    await s.disconnections.finish_deletions()
+    return s.auth.erased_applications == [DEFAULT_APPLICATION]

@@ -123,6 +123,17 @@ class FakeKeys(ApiKeyServiceServicer, ApplicationServiceServicer):
         raise AppError(Kind.NOT_FOUND, "application_not_found", "There is no such application.")
 
     @override
+    async def DeleteApplication(
+        self, request: auth_pb2.DeleteApplicationRequest, _: Context
+    ) -> auth_pb2.DeleteApplicationResponse:
+        self._check()
+        for application in self.applications:
+            if application.application_id == request.application_id:
+                self.applications.remove(application)
+                return auth_pb2.DeleteApplicationResponse()
+        raise AppError(Kind.NOT_FOUND, "application_not_found", "There is no such application.")
+
+    @override
     async def AddUser(self, request: auth_pb2.AddUserRequest, _: Context) -> auth_pb2.AddUserResponse:
         self._check()
         is_new = request.external_user_id not in self.users

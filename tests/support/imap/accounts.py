@@ -55,6 +55,14 @@ class OneAccount:
     async def delete_user(self, user_id: UUID, *, application_id: UUID | None = None) -> None:
         """As AuthClient."""
 
+    async def list_deleted_applications(self) -> list[UUID]:
+        """As AuthClient."""
+        return []
+
+    async def erase_application(self, application_id: UUID) -> bool:
+        """As AuthClient."""
+        raise NotImplementedError
+
 
 def account_of(email: str) -> Account:
     """Return a new account."""

@@ -55,6 +55,22 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
             ]
         )
 
+    async def ListDeletedApplications(  # noqa: N802 - the contract's name
+        self,
+        request: auth_pb2.ListDeletedApplicationsRequest,  # noqa: ARG002 - as gRPC calls it
+        context: Context,  # noqa: ARG002
+    ) -> auth_pb2.ListDeletedApplicationsResponse:
+        requested = await self._auth.list_deleted_applications()
+        return auth_pb2.ListDeletedApplicationsResponse(application_ids=map(str, requested))
+
+    async def EraseApplication(  # noqa: N802 - the contract's name
+        self,
+        request: auth_pb2.EraseApplicationRequest,
+        context: Context,  # noqa: ARG002 - as gRPC calls it
+    ) -> auth_pb2.EraseApplicationResponse:
+        erased = await self._auth.erase_application(UUID(request.application_id))
+        return auth_pb2.EraseApplicationResponse(erased=erased)
+
     async def ReportAccount(  # noqa: N802 - the contract's name
         self,
         request: auth_pb2.ReportAccountRequest,

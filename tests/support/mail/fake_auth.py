@@ -31,6 +31,9 @@ class FakeAuth:
     # Tokens that mail reported as refused by the provider.
     refused: list[str] = field(default_factory=list)
     deleted_users: list[UUID] = field(default_factory=list)
+    # Applications whose deletion was requested, and those that mail had erased.
+    deleted_applications: list[UUID] = field(default_factory=list)
+    erased_applications: list[UUID] = field(default_factory=list)
     # Accounts that are gone, but that answers under way still name.
     late: list[Account] = field(default_factory=list)
     # So many times an account is ended, but the answer does not arrive.
@@ -143,6 +146,18 @@ class FakeAuth:
         for account in await self.list_accounts(user_id):
             await self.disconnect_account(account.account_id, user_id)
         self.deleted_users.append(user_id)
+
+    async def list_deleted_applications(self) -> list[UUID]:
+        """As AuthClient."""
+        self._answer()
+        return list(self.deleted_applications)
+
+    async def erase_application(self, application_id: UUID) -> bool:
+        """As AuthClient."""
+        self._answer()
+        self.deleted_applications.remove(application_id)
+        self.erased_applications.append(application_id)
+        return True
 
     async def access_token(
         self, account_id: UUID, user_id: UUID, *, refused_fingerprint: str = ""

@@ -349,6 +349,7 @@ class Application(Model):
     name: str
     redirect_urls: Sequence[str]
     created_at: Time
+    deletion_requested_at: Time | None = None
 
 
 class ConnectSession(Model):

@@ -174,6 +174,18 @@ async def user_is_due(connection: Connection, user_id: UUID) -> bool:
     return due
 
 
+async def is_application_erased(connection: Connection, application_id: UUID) -> bool:
+    """Return whether no data of an application's mailboxes is left."""
+    erased: bool = await connection.fetchval(
+        """
+        SELECT NOT EXISTS (SELECT FROM mailboxes WHERE application_id = $1)
+            AND NOT EXISTS (SELECT FROM disconnections WHERE application_id = $1 AND erased_at IS NULL)
+        """,
+        application_id,
+    )
+    return erased
+
+
 async def users_left_over(connection: Connection) -> list[UUID]:
     """Return the users to delete without a mailbox to erase, oldest request first."""
     rows = await connection.fetch(

@@ -243,6 +243,16 @@ def _open(rows: Sequence[asyncpg.Record]) -> list[OpenMailbox]:
     ]
 
 
+async def users_of_application(connection: Connection, application_id: UUID, *, limit: int) -> list[UUID]:
+    """Return users of an application who have mailboxes."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT user_id FROM mailboxes WHERE application_id = $1 AND user_id IS NOT NULL LIMIT $2",
+        application_id,
+        limit,
+    )
+    return [row["user_id"] for row in rows]
+
+
 async def ids_after(connection: Connection, mailbox_id: int, *, limit: int) -> list[int]:
     """Return the ids of the next mailboxes, in order."""
     rows = await connection.fetch(

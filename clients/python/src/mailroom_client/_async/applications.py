@@ -127,3 +127,7 @@ class AsyncApplications:
         body: dict[str, Sent] = {"redirect_urls": [*redirect_urls]}
         request = Request("PATCH", path_of("/applications/{}", application_id), body=body)
         return await self._transport.call(request, Application)
+
+    async def delete(self, application_id: UUID | str) -> None:
+        """Delete an application with its users, mailboxes, keys and grants, in the background."""
+        await self._transport.send(Request("DELETE", path_of("/applications/{}", application_id)))

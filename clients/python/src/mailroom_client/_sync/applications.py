@@ -125,3 +125,7 @@ class Applications:
         body: dict[str, Sent] = {"redirect_urls": [*redirect_urls]}
         request = Request("PATCH", path_of("/applications/{}", application_id), body=body)
         return self._transport.call(request, Application)
+
+    def delete(self, application_id: UUID | str) -> None:
+        """Delete an application with its users, mailboxes, keys and grants, in the background."""
+        self._transport.send(Request("DELETE", path_of("/applications/{}", application_id)))

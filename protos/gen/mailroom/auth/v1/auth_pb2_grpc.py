@@ -603,6 +603,16 @@ class AccountServiceStub:
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserRequest.SerializeToString,
                 response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserResponse.FromString,
                 _registered_method=True)
+        self.ListDeletedApplications = channel.unary_unary(
+                '/mailroom.auth.v1.AccountService/ListDeletedApplications',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListDeletedApplicationsRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListDeletedApplicationsResponse.FromString,
+                _registered_method=True)
+        self.EraseApplication = channel.unary_unary(
+                '/mailroom.auth.v1.AccountService/EraseApplication',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.EraseApplicationRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.EraseApplicationResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
@@ -642,6 +652,22 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeletedApplications(self, request, context):
+        """Lists the applications whose deletion was requested, the earliest request first. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseApplication(self, request, context):
+        """Deletes the users of such an application, some at a time, and then the application with its keys. For after the
+        erasure of its mailboxes. Idempotent: unknown applications are erased, others than such are left alone.
+        UNAVAILABLE provider_unavailable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -664,6 +690,16 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.DeleteUser,
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserRequest.FromString,
                     response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserResponse.SerializeToString,
+            ),
+            'ListDeletedApplications': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeletedApplications,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListDeletedApplicationsRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListDeletedApplicationsResponse.SerializeToString,
+            ),
+            'EraseApplication': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseApplication,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.EraseApplicationRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.EraseApplicationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -775,6 +811,60 @@ class AccountService:
             '/mailroom.auth.v1.AccountService/DeleteUser',
             mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserRequest.SerializeToString,
             mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeletedApplications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.AccountService/ListDeletedApplications',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListDeletedApplicationsRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListDeletedApplicationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseApplication(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.AccountService/EraseApplication',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.EraseApplicationRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.EraseApplicationResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1317,6 +1407,11 @@ class ApplicationServiceStub:
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationRequest.SerializeToString,
                 response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationResponse.FromString,
                 _registered_method=True)
+        self.DeleteApplication = channel.unary_unary(
+                '/mailroom.auth.v1.ApplicationService/DeleteApplication',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteApplicationRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteApplicationResponse.FromString,
+                _registered_method=True)
         self.AddUser = channel.unary_unary(
                 '/mailroom.auth.v1.ApplicationService/AddUser',
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.AddUserRequest.SerializeToString,
@@ -1362,6 +1457,15 @@ class ApplicationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteApplication(self, request, context):
+        """Requests the deletion of an application: its keys are revoked at once, then mail erases its mailboxes and auth its
+        users and grants. Idempotent. INVALID_ARGUMENT invalid_application (the default one);
+        NOT_FOUND application_not_found (also once all is erased); UNAUTHENTICATED invalid_api_key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AddUser(self, request, context):
         """Adds a user under the application's own id, or returns the one that has it. Idempotent.
         INVALID_ARGUMENT invalid_external_user_id.
@@ -1401,6 +1505,11 @@ def add_ApplicationServiceServicer_to_server(servicer, server):
                     servicer.UpdateApplication,
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationRequest.FromString,
                     response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationResponse.SerializeToString,
+            ),
+            'DeleteApplication': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteApplication,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteApplicationRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteApplicationResponse.SerializeToString,
             ),
             'AddUser': grpc.unary_unary_rpc_method_handler(
                     servicer.AddUser,
@@ -1501,6 +1610,33 @@ class ApplicationService:
             '/mailroom.auth.v1.ApplicationService/UpdateApplication',
             mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationRequest.SerializeToString,
             mailroom_dot_auth_dot_v1_dot_auth__pb2.UpdateApplicationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteApplication(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApplicationService/DeleteApplication',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteApplicationRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.DeleteApplicationResponse.FromString,
             options,
             channel_credentials,
             insecure,

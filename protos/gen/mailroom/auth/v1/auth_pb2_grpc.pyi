@@ -209,6 +209,13 @@ class AccountServiceStub:
     """Deletes a user with their sessions, accounts (as DisconnectAccount does) and events. Idempotent: unknown users
     succeed. INVALID_ARGUMENT invalid_user_id; UNAVAILABLE provider_unavailable.
     """
+    ListDeletedApplications: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListDeletedApplicationsRequest, _auth_pb2.ListDeletedApplicationsResponse]
+    """Lists the applications whose deletion was requested, the earliest request first. Idempotent."""
+    EraseApplication: _aio.UnaryUnaryMultiCallable[_auth_pb2.EraseApplicationRequest, _auth_pb2.EraseApplicationResponse]
+    """Deletes the users of such an application, some at a time, and then the application with its keys. For after the
+    erasure of its mailboxes. Idempotent: unknown applications are erased, others than such are left alone.
+    UNAVAILABLE provider_unavailable.
+    """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """A user's connected provider accounts. Called by mail only."""
@@ -252,6 +259,25 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_auth_pb2.DeleteUserResponse]:
         """Deletes a user with their sessions, accounts (as DisconnectAccount does) and events. Idempotent: unknown users
         succeed. INVALID_ARGUMENT invalid_user_id; UNAVAILABLE provider_unavailable.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeletedApplications(
+        self,
+        request: _auth_pb2.ListDeletedApplicationsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListDeletedApplicationsRequest, _abc.Awaitable[_auth_pb2.ListDeletedApplicationsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListDeletedApplicationsResponse]:
+        """Lists the applications whose deletion was requested, the earliest request first. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def EraseApplication(
+        self,
+        request: _auth_pb2.EraseApplicationRequest,
+        context: _aio.ServicerContext[_auth_pb2.EraseApplicationRequest, _abc.Awaitable[_auth_pb2.EraseApplicationResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.EraseApplicationResponse]:
+        """Deletes the users of such an application, some at a time, and then the application with its keys. For after the
+        erasure of its mailboxes. Idempotent: unknown applications are erased, others than such are left alone.
+        UNAVAILABLE provider_unavailable.
         """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _aio.Server) -> None: ...
@@ -428,6 +454,11 @@ class ApplicationServiceStub:
     """Replaces an application's redirect URLs. Idempotent. INVALID_ARGUMENT invalid_application;
     NOT_FOUND application_not_found; UNAUTHENTICATED invalid_api_key.
     """
+    DeleteApplication: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteApplicationRequest, _auth_pb2.DeleteApplicationResponse]
+    """Requests the deletion of an application: its keys are revoked at once, then mail erases its mailboxes and auth its
+    users and grants. Idempotent. INVALID_ARGUMENT invalid_application (the default one);
+    NOT_FOUND application_not_found (also once all is erased); UNAUTHENTICATED invalid_api_key.
+    """
     AddUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.AddUserRequest, _auth_pb2.AddUserResponse]
     """Adds a user under the application's own id, or returns the one that has it. Idempotent.
     INVALID_ARGUMENT invalid_external_user_id.
@@ -468,6 +499,17 @@ class ApplicationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_auth_pb2.UpdateApplicationResponse]:
         """Replaces an application's redirect URLs. Idempotent. INVALID_ARGUMENT invalid_application;
         NOT_FOUND application_not_found; UNAUTHENTICATED invalid_api_key.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteApplication(
+        self,
+        request: _auth_pb2.DeleteApplicationRequest,
+        context: _aio.ServicerContext[_auth_pb2.DeleteApplicationRequest, _abc.Awaitable[_auth_pb2.DeleteApplicationResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.DeleteApplicationResponse]:
+        """Requests the deletion of an application: its keys are revoked at once, then mail erases its mailboxes and auth its
+        users and grants. Idempotent. INVALID_ARGUMENT invalid_application (the default one);
+        NOT_FOUND application_not_found (also once all is erased); UNAUTHENTICATED invalid_api_key.
         """
 
     @_abc_1.abstractmethod

@@ -12,6 +12,7 @@ from services.mail.store import changes
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import erasures as store
 from services.mail.store.control import feed_heads, mailboxes
+from services.mail.store.webhooks import endpoints
 
 # Users of a deleted application in a round.
 _USERS = 100
@@ -108,8 +109,13 @@ class Disconnections:
             log.warning("applications are not deleted yet", reason=error.reason)
 
     async def _delete_application(self, application_id: UUID) -> None:
-        """Delete users of an application who have mailboxes; auth deletes the others when all mail is erased."""
+        """Delete an application's webhooks, and its users who have mailboxes.
+
+        Auth deletes the other users when all mail is erased.
+        """
         async with self._pool.acquire() as connection:
+            # In each round: a request under way may have made one since the last.
+            await endpoints.delete_all(connection, application_id)
             user_ids = await mailboxes.users_of_application(connection, application_id, limit=_USERS)
         for user_id in user_ids:
             await self.delete_user(user_id)

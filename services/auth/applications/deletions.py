@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from services.auth.applications.api_keys import ApiKeys
+from services.auth.applications.revoked import KEPT
 from services.auth.model import DEFAULT_APPLICATION, UNKNOWN_CLIENT, KeyEventType
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.store.transaction import Store
@@ -69,7 +70,8 @@ class ApplicationDeletions:
     async def erase_some(self, application_id: UUID) -> bool:
         """Delete some users, and the application after the last one; return whether nothing is left.
 
-        An application whose deletion was not requested is left alone. Raises AppError like Disconnections.delete_user.
+        Its revoked keys stay as long as gateways must hear of them: tokens exchanged for them are still valid. An
+        application whose deletion was not requested is left alone. Raises AppError like Disconnections.delete_user.
         """
         async with self._store.transaction() as transaction:
             application = await transaction.applications.find(application_id)
@@ -80,6 +82,8 @@ class ApplicationDeletions:
             users = await transaction.users.list_of(application_id, after=None, limit=USERS_AT_A_TIME)
         for user in users:
             await self._disconnections.delete_user(user.user_id)
+        if self._clock() < application.deleted_at + KEPT:
+            return False
         return await self._remove(application_id)
 
     async def _remove(self, application_id: UUID) -> bool:

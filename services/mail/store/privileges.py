@@ -80,6 +80,8 @@ WORKER: Mapping[str, str] = {
     "folder_records": "SELECT, INSERT, DELETE",
     "thread_references": "SELECT, INSERT, DELETE",
     "thread_merges": "SELECT, INSERT, UPDATE (kept_id, kept_since, is_moved), DELETE",
+    # Those of deleted applications.
+    "webhook_endpoints": "SELECT (application_id), DELETE",
 }
 # Deliverers reach the endpoints of applications: they read what lists show of a message, and no bodies.
 DELIVERER: Mapping[str, str] = {

@@ -6,11 +6,14 @@ from uuid import UUID, uuid4
 
 import pytest
 from mailroom.auth.v1 import auth_pb2
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.applications.api_keys import ApiKeys, KeyRules
 from services.auth.applications.deletions import USERS_AT_A_TIME
+from services.auth.applications.revoked import KEPT
 from services.auth.model import DEFAULT_APPLICATION
+from services.auth.store.tables import applications
 from services.auth.store.transaction import Store
 from services.kit.errors import AppError
 from services.kit.principals import PRINCIPAL_HEADER
@@ -28,6 +31,7 @@ class Operator:
 
     def __init__(self, client: Client, engine: AsyncEngine) -> None:
         self.client = client
+        self.engine = engine
         self.store = Store(engine)
         self.keys = ApiKeys(store=self.store, clock=lambda: datetime.now(UTC), random=os.urandom)
 
@@ -49,6 +53,11 @@ class Operator:
         """Take a step of the erasure, as mail does."""
         request = auth_pb2.EraseApplicationRequest(application_id=application_id)
         return (await self.client.accounts.EraseApplication(request)).erased
+
+    async def be_past_revocations(self) -> None:
+        """Let the requests be so old that no gateway need hear of the keys any more."""
+        async with self.engine.begin() as connection:
+            await connection.execute(update(applications).values(deleted_at=applications.c.deleted_at - KEPT))
 
     async def new_key(self, application_id: str) -> str:
         """Make a key by the command line; return it."""
@@ -88,6 +97,7 @@ class TestRequest:
         for _ in range(2):
             await operator.delete(shop.application_id)
         assert (await operator.requested()).count(shop.application_id) == 1
+        await operator.be_past_revocations()
         assert await operator.erase(shop.application_id)
         assert shop.application_id not in await operator.requested()
         assert await reason_of(operator.delete(shop.application_id)) == "application_not_found"
@@ -108,6 +118,7 @@ class TestErasure:
             await shop.create(f"user without a mailbox {number}")
         key = await operator.new_key(shop.application_id)
         await operator.delete(shop.application_id)
+        await operator.be_past_revocations()
         assert not await operator.erase(shop.application_id)
         assert await operator.erase(shop.application_id)
         for person, account in zip(people, accounts, strict=True):
@@ -118,6 +129,15 @@ class TestErasure:
             assert await transaction.api_keys.find(key.split("_")[1]) is None
             assert await transaction.api_keys.list_events(key.split("_")[1], limit=1) == []
 
+    async def test_keeps_revoked_keys_while_gateways_must_hear_of_them(self, operator: Operator, shop: Shop) -> None:
+        key = await operator.new_key(shop.application_id)
+        await operator.delete(shop.application_id)
+        assert not await operator.erase(shop.application_id)
+        ended = await operator.client.api_keys.ListRevocations(auth_pb2.ListRevocationsRequest())
+        assert key.split("_")[1] in ended.key_ids
+        await operator.be_past_revocations()
+        assert await operator.erase(shop.application_id)
+
     async def test_leaves_grants_that_another_application_uses(
         self, operator: Operator, shop: Shop, client: Client, stand_in: StandIn, engine: AsyncEngine
     ) -> None:
@@ -126,6 +146,7 @@ class TestErasure:
         await shop.connected(person)
         kept = await other.connected(person)
         await operator.delete(shop.application_id)
+        await operator.be_past_revocations()
         assert await operator.erase(shop.application_id)
         assert is_granted(stand_in, person)
         assert [item.account_id for item in await client.list_accounts(kept.user_id)] == [kept.account_id]

@@ -1,7 +1,7 @@
 """Disconnecting a mailbox: hidden at once, erased in the end, in spite of any interruption."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -11,6 +11,8 @@ from services.mail.ids import PublicId
 from services.mail.model import DEFAULT_APPLICATION, MailboxQuery, SyncState
 from services.mail.store.control import erasures
 from services.mail.store.tables import metadata
+from services.mail.store.webhooks import endpoints
+from services.mail.webhooks.model import EndpointRules
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage, connect_user, id_of
 from tests.support.mail.waiting import eventually
@@ -357,8 +359,13 @@ class TestDeletedApplication:
             await s.mailboxes.refresh(other.user_id)
             await s.sync_with_worker(count=None)
             mailbox = await s.mailbox()
+            await _add_webhook(s, DEFAULT_APPLICATION)
+            kept = await _add_webhook(s, uuid4())
             s.auth.deleted_applications.append(DEFAULT_APPLICATION)
             await s.disconnections.finish_deletions()
+            for table in ("webhook_endpoints", "webhook_secrets", "webhook_cursors", "webhook_deliveries"):
+                query = f"SELECT array_agg(endpoint_id) FROM {table}"  # noqa: S608 - from the names above
+                assert await s.fetchval(query) == [kept], table
             assert await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id)) == []
             assert s.auth.erased_applications == []
             async with s.another_worker():
@@ -382,3 +389,20 @@ async def _is_erased(s: Stage) -> bool:
     """Go on with the deletion; return whether auth was told that no mail is left."""
     await s.disconnections.finish_deletions()
     return s.auth.erased_applications == [DEFAULT_APPLICATION]
+
+
+async def _add_webhook(s: Stage, application_id: UUID) -> UUID:
+    """Add a webhook of an application, with a secret, a cursor and a parked event; return its id."""
+    endpoint_id = uuid4()
+    async with s.pool.acquire() as connection:
+        await endpoints.add(connection, endpoint_id, application_id, EndpointRules(url="https://example.com"))
+        for statement in (
+            "INSERT INTO webhook_secrets (endpoint_id, encrypted) VALUES ($1, '')",
+            "INSERT INTO webhook_cursors (endpoint_id, mailbox_id) VALUES ($1, 1)",
+            """
+            INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, state)
+            VALUES ($1, 'e', 'message.created', 'parked')
+            """,
+        ):
+            await connection.execute(statement, endpoint_id)
+    return endpoint_id

@@ -31,14 +31,14 @@ class Servers:
     redis: Redis
 
     async def empty(self) -> None:
-        """Delete all mailboxes, users to delete, quota, faults and what dead workers have claimed.
+        """Delete all mailboxes and disconnections, users to delete, quota, faults and what dead workers have claimed.
 
         The next mailbox is the first one again, so that all of a stage are looked at in one group.
         """
         # TRUNCATE makes new files for every table and index, which takes longer than most tests.
         await self.pool.execute(
             "DELETE FROM mailboxes; DELETE FROM user_deletions; DELETE FROM quota_watermarks; DELETE FROM feed_heads;"
-            "DELETE FROM webhook_endpoints; DELETE FROM idle_groups;"
+            "DELETE FROM webhook_endpoints; DELETE FROM disconnections; DELETE FROM idle_groups;"
             "SELECT setval(pg_get_serial_sequence('mailboxes', 'mailbox_id'), 1, false)"
         )
         await close_tracked()

@@ -133,6 +133,13 @@ async def delete(connection: Connection, endpoint_id: UUID) -> None:
     await connection.execute(f"NOTIFY {CHANNEL}")
 
 
+async def delete_all(connection: Connection, application_id: UUID) -> None:
+    """Delete the endpoints of an application with all that belongs to them."""
+    done = await connection.execute("DELETE FROM webhook_endpoints WHERE application_id = $1", application_id)
+    if done != "DELETE 0":
+        await connection.execute(f"NOTIFY {CHANNEL}")
+
+
 async def enable(connection: Connection, endpoint_id: UUID) -> None:
     """Enable an endpoint."""
     await connection.execute(

@@ -12,7 +12,7 @@ import structlog
 
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.revoked import KEPT
-from services.auth.model import DEFAULT_APPLICATION, UNKNOWN_CLIENT, KeyEventType
+from services.auth.model import DEFAULT_APPLICATION, Client, KeyEventType
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
@@ -40,8 +40,8 @@ class ApplicationDeletions:
         self._disconnections = disconnections
         self._clock = clock
 
-    async def request(self, application_id: UUID, *, operator_id: str) -> None:
-        """Record the request and revoke the application's keys. Idempotent.
+    async def request(self, application_id: UUID, *, operator_id: str, client: Client) -> None:
+        """Record the request and revoke the application's keys, by the operator's client. Idempotent.
 
         Raises AppError invalid_application for the default one, application_not_found, invalid_api_key.
         """
@@ -58,9 +58,14 @@ class ApplicationDeletions:
             await transaction.applications.set_deleted(application_id, now=now)
             await transaction.connect_sessions.remove_all(application_id)
             for key_id in await transaction.api_keys.revoke_all(application_id, now=now):
-                await transaction.api_keys.add_event(key_id, KeyEventType.REVOKED, now=now, client=UNKNOWN_CLIENT)
+                await transaction.api_keys.add_event(key_id, KeyEventType.REVOKED, now=now, client=client)
             await transaction.commit()
-        log.info("deletion of an application requested", application_id=str(application_id))
+        log.info(
+            "deletion of an application requested",
+            application_id=str(application_id),
+            application_name=application.name,
+            operator_key_id=operator_id,
+        )
 
     async def list_requested(self) -> list[UUID]:
         """Return the applications whose deletion was requested, the earliest request first."""

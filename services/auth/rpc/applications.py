@@ -7,7 +7,7 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.auth.applications.applications import Applications
 from services.auth.applications.deletions import ApplicationDeletions
-from services.auth.rpc.from_proto import uuid_or_none
+from services.auth.rpc.from_proto import client_of, uuid_or_none
 from services.auth.rpc.to_proto import account_to_proto, application_to_proto, user_to_proto
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.server import Context
@@ -47,7 +47,9 @@ class ApplicationServicer(auth_pb2_grpc.ApplicationServiceServicer):
     async def DeleteApplication(
         self, request: auth_pb2.DeleteApplicationRequest, context: Context
     ) -> auth_pb2.DeleteApplicationResponse:
-        await self._deletions.request(_id_of(request.application_id), operator_id=request.operator_key_id)
+        await self._deletions.request(
+            _id_of(request.application_id), operator_id=request.operator_key_id, client=client_of(request.client)
+        )
         return auth_pb2.DeleteApplicationResponse()
 
     @override

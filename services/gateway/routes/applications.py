@@ -6,6 +6,7 @@ from fastapi import Response
 from mailroom.auth.v1 import auth_pb2
 
 from services.gateway.bearer import SignedIn
+from services.gateway.client_info import RequestClient
 from services.gateway.conversions import rfc3339
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import problems
@@ -81,6 +82,7 @@ async def delete_application(
     services: Backends,
     user_id: UserId,  # noqa: ARG001 - counts the request
     caller: SignedIn,
+    client: RequestClient,
     application_id: ApplicationId,
 ) -> Response:
     """Delete an application with its users, mailboxes, keys and grants, for an operator key.
@@ -88,7 +90,9 @@ async def delete_application(
     Its keys are refused within five seconds. The rest is erased in the background; a repeat answers 202 while that goes
     on, and then 404. The application `default` cannot be deleted.
     """
-    request = auth_pb2.DeleteApplicationRequest(operator_key_id=caller.key_id, application_id=application_id)
+    request = auth_pb2.DeleteApplicationRequest(
+        operator_key_id=caller.key_id, application_id=application_id, client=client
+    )
     await call(services.applications.DeleteApplication, request)
     return Response(status_code=HTTPStatus.ACCEPTED)
 

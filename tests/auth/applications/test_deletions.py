@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.auth.applications.api_keys import ApiKeys, KeyRules
 from services.auth.applications.deletions import USERS_AT_A_TIME
 from services.auth.applications.revoked import KEPT
-from services.auth.model import DEFAULT_APPLICATION
+from services.auth.model import DEFAULT_APPLICATION, KeyEventType
+from services.auth.model import Client as KeyClient
 from services.auth.store.tables import applications
 from services.auth.store.transaction import Store
 from services.kit.errors import AppError
@@ -24,6 +25,8 @@ from tests.auth.sign_in.test_sign_in import reason_of
 from tests.support.auth.client import Client
 from tests.support.auth.connections import Shop
 from tests.support.auth.stand_in import StandIn
+
+OPERATORS_CLIENT = auth_pb2.ClientInfo(address="192.0.2.0/24", user_agent="curl")
 
 
 class Operator:
@@ -40,7 +43,9 @@ class Operator:
         key, text = await self.keys.create(KeyRules(name="op", scopes=OPERATOR_SCOPES), application_id=None)
         verified = await self.client.api_keys.VerifyApiKey(auth_pb2.VerifyApiKeyRequest(api_key=text.value))
         await self.client.applications.DeleteApplication(
-            auth_pb2.DeleteApplicationRequest(operator_key_id=key.key_id, application_id=application_id),
+            auth_pb2.DeleteApplicationRequest(
+                operator_key_id=key.key_id, application_id=application_id, client=OPERATORS_CLIENT
+            ),
             metadata=((PRINCIPAL_HEADER, verified.principal),),
         )
 
@@ -85,6 +90,15 @@ class TestRequest:
         assert key.split("_")[1] in ended.key_ids
         with pytest.raises(AppError, match="invalid_key_rules"):
             await operator.new_key(shop.application_id)
+
+    async def test_shows_by_which_client_keys_were_revoked(self, operator: Operator, shop: Shop) -> None:
+        key_id = (await operator.new_key(shop.application_id)).split("_")[1]
+        for _ in range(2):
+            await operator.delete(shop.application_id)
+        async with operator.store.transaction() as transaction:
+            revoked, created = await transaction.api_keys.list_events(key_id, limit=3)
+        assert (created.type, revoked.type) == (KeyEventType.CREATED, KeyEventType.REVOKED)
+        assert revoked.client == KeyClient("192.0.2.0/24", "curl")
 
     async def test_ends_connect_sessions(self, operator: Operator, shop: Shop, stand_in: StandIn) -> None:
         made = await shop.create()

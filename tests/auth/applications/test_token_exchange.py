@@ -145,6 +145,7 @@ def _requests(key: ApiKey, application_id: UUID) -> list[tuple[str, Any]]:
         ("CreateApplication", auth_pb2.CreateApplicationRequest(operator_key_id=key.key_id, name="more")),
         ("ListApplications", auth_pb2.ListApplicationsRequest(operator_key_id=key.key_id)),
         ("UpdateApplication", auth_pb2.UpdateApplicationRequest(operator_key_id=key.key_id, **application)),
+        ("DeleteApplication", auth_pb2.DeleteApplicationRequest(operator_key_id=key.key_id, **application)),
         ("AddUser", auth_pb2.AddUserRequest(**application, external_user_id="42")),
         ("ListUsers", auth_pb2.ListUsersRequest(**application)),
         ("CreateConnectSession", auth_pb2.CreateConnectSessionRequest(**application, external_user_id="42")),

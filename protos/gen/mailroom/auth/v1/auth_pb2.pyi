@@ -1663,17 +1663,23 @@ class DeleteApplicationRequest(_message.Message):
 
     OPERATOR_KEY_ID_FIELD_NUMBER: _builtins.int
     APPLICATION_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
     operator_key_id: _builtins.str
     application_id: _builtins.str
+    @_builtins.property
+    def client(self) -> Global___ClientInfo:
+        """The client that asks, for the events of the keys that are revoked."""
+
     def __init__(
         self,
         *,
         operator_key_id: _builtins.str = ...,
         application_id: _builtins.str = ...,
+        client: Global___ClientInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_id", b"application_id", "operator_key_id", b"operator_key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_id", b"application_id", "client", b"client", "operator_key_id", b"operator_key_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,7 +30,7 @@ OPERATIONS: Mapping[str, Requirement] = {
     **dict.fromkeys(
         (
             *("listMailboxes", "getMailbox", "listAddresses", "listSyncs", "getSync"),
-            *("listUsers", "getOneUser", "exchangeToken"),
+            *("listUsers", "getOneUser", "exchangeToken", "getUsage"),
         ),
         Scope.MAILBOXES_READ,
     ),
@@ -83,6 +83,7 @@ KEYS_ONLY = (
         if requirement in (Scope.KEYS_MANAGE, Scope.WEBHOOKS_MANAGE, Scope.APPLICATIONS_MANAGE)
     )
     | OF_USERS
+    | {"getUsage"}
 )
 
 # Codes of operations that an API key may try.

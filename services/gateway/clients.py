@@ -16,6 +16,7 @@ from mailroom.mail.v1.mail_pb2_grpc import (
     MailboxServiceStub,
     MessageServiceStub,
     SyncServiceStub,
+    UsageServiceStub,
     WebhookServiceStub,
 )
 from opentelemetry.trace import Tracer
@@ -88,6 +89,7 @@ MAIL_RETRIED = [
     ("mailroom.mail.v1.WebhookService", "ReplayWebhook"),
     # Events bear the id of the first: receivers drop one that comes twice.
     ("mailroom.mail.v1.WebhookService", "RetryWebhookDelivery"),
+    ("mailroom.mail.v1.UsageService", "GetUsage"),
 ]
 
 
@@ -105,6 +107,7 @@ class Services:
     messages: MessageServiceStub
     syncs: SyncServiceStub
     webhooks: WebhookServiceStub
+    usage: UsageServiceStub
 
 
 @asynccontextmanager
@@ -130,4 +133,5 @@ async def connect(
             messages=MessageServiceStub(mail),
             syncs=SyncServiceStub(mail),
             webhooks=WebhookServiceStub(mail),
+            usage=UsageServiceStub(mail),
         )

@@ -47,6 +47,7 @@ TAGS = [
     {"name": "syncs", "description": "Bringing the copy of a mailbox up to date"},
     {"name": "emails", "description": "Stored mail: lists, search, messages, threads, labels, changes"},
     {"name": "webhooks", "description": "Webhooks of an application: events that Mailroom sends"},
+    {"name": "usage", "description": "What an application uses"},
     {"name": "hooks", "description": "Notifications from providers"},
     {"name": "health", "description": "State of the process"},
 ]

@@ -46,6 +46,7 @@ from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.sync_list import SyncList
 from services.mail.reading.threads import Threads
+from services.mail.reading.usage import UsageReports
 from services.mail.reading.user_connections import UserConnections
 from services.mail.rpc import CALLERS, UNPROVEN, registrations
 from services.mail.settings import MailSettings
@@ -90,6 +91,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
         mailboxes = Mailboxes(pool, auth)
         notification_sources = await stack.enter_async_context(open_notification_sources(settings, observer=calls))
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
+        stack.push_async_callback(access.usage.close, pool)
         stack.push_async_callback(access.close)
         sources = await stack.enter_async_context(
             open_download_sources(settings, pool=pool, access=access, observer=calls)
@@ -122,6 +124,7 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
                 allow_http=settings.webhook_allow_http,
                 most=settings.webhook_max_endpoints,
             ),
+            usage=UsageReports(pool),
             notifications=Notifications(pool, sources=notification_sources, unnamed=FIRST_NOTIFIER),
             ids=ids,
             limits={provider: quota.limits for provider, quota in access.quotas.items()},
@@ -142,7 +145,9 @@ async def serve(settings: MailSettings, stop: asyncio.Event) -> None:
             telemetry.registry,
             {"postgres": partial(postgres.check_writes, pool), "redis": partial(redis_client.check_writes, redis)},
         )
-        await stack.enter_async_context(repeated([dependencies.task, capacity.task], explain=reason_if_lost))
+        await stack.enter_async_context(
+            repeated([dependencies.task, capacity.task, access.usage.task(pool)], explain=reason_if_lost)
+        )
         ready.serving()
         log.info("mail is serving", port=port)
         await ready.until_stopped(drain_delay=settings.drain_delay_seconds)

@@ -52,8 +52,13 @@ async def end_sync(connection: Connection, mailbox_id: int, state: SyncState, *,
     await changes.go_live(connection, mailbox_id)
 
 
-async def announce(connection: Connection, mailbox_id: int) -> None:
-    """Let deliverers know of the changes that the feed has. Call it after all other writes of a transaction."""
+async def announce(connection: Connection, mailbox_id: int) -> int:
+    """Let deliverers know of the changes that the feed has; return how many they did not know of.
+
+    Call it after all other writes of a transaction.
+    """
     latest = await changes.position(connection, mailbox_id)
-    if latest.seq > await feed_heads.seq_of(connection, mailbox_id):
+    unknown = latest.seq - await feed_heads.seq_of(connection, mailbox_id)
+    if unknown > 0:
         await feed_heads.advance(connection, mailbox_id, seq=latest.seq, incarnation=latest.incarnation)
+    return max(0, unknown)

@@ -46,6 +46,17 @@ class FeedEvent(StrEnum):
     SYNC_FAILED = "sync.failed"
 
 
+class Measure(StrEnum):
+    """What is counted of a mailbox by the hour. The values are columns of `usage_hours`."""
+
+    MESSAGES_STORED = "messages_stored"
+    CHANGES = "changes"
+    DELIVERED = "deliveries_delivered"
+    FAILED = "deliveries_failed"
+    PARKED = "deliveries_parked"
+    PROVIDER_UNITS = "provider_units"
+
+
 class Role(StrEnum):
     """The purpose of a label or folder. Several of a mailbox may have the same one."""
 
@@ -218,6 +229,23 @@ class MailboxOverview:
     message_count: int
     unread_count: int
     reconnect_by: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxCounts:
+    """How many mailboxes are in which state; `active` ones are those that the provider lets Mailroom read."""
+
+    active: int
+    reauth_required: int
+    access_denied: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageHour:
+    """What was counted in the hour that begins at `hour`."""
+
+    hour: datetime
+    counts: Mapping[Measure, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from functools import partial
 from services.kit.periodic import PeriodicTask
 from services.mail.store import changes
 from services.mail.store.connection import Pool
-from services.mail.store.control import erasures, feed_heads, mailboxes
+from services.mail.store.control import erasures, feed_heads, mailboxes, usage
 from services.mail.store.sync import syncs
 
 # Seconds.
@@ -28,6 +28,7 @@ def retention_tasks(pool: Pool, keep: timedelta) -> list[PeriodicTask]:
         PeriodicTask("forget changes", _CHANGES_INTERVAL, partial(forget_changes, pool)),
         PeriodicTask("forget syncs", INTERVAL, partial(forget_syncs, pool)),
         PeriodicTask("forget ended feeds", INTERVAL, partial(forget_ended_feeds, pool)),
+        PeriodicTask("forget usage", INTERVAL, partial(forget_usage, pool)),
     ]
 
 
@@ -45,6 +46,14 @@ async def forget_ended_feeds(pool: Pool, *, batch: int = _BATCH) -> None:
     while forgotten >= batch:
         async with pool.acquire() as connection:
             forgotten = await feed_heads.forget_ended(connection, days=changes.KEPT.days, limit=batch)
+
+
+async def forget_usage(pool: Pool, *, batch: int = _BATCH) -> None:
+    """Delete the usage of hours that are not kept any more, in batches."""
+    forgotten = batch
+    while forgotten >= batch:
+        async with pool.acquire() as connection:
+            forgotten = await usage.forget(connection, limit=batch)
 
 
 async def forget_changes(pool: Pool, *, batch: int = _BATCH, page: int = _MAILBOXES) -> None:

@@ -35,6 +35,7 @@ CONTROL_TABLES = {
     *("mailboxes", "mailbox_schedule", "watches", "disconnections", "user_deletions", "workers"),
     *("quota_watermarks", "public_id_key", "id_origin", "idle_groups", "sync_requests", "feed_heads"),
     *("webhook_endpoints", "webhook_secrets", "webhook_cursors", "webhook_deliveries"),
+    "usage_hours",
 }
 DATA_TABLES = set(metadata.tables) - CONTROL_TABLES
 # Postgres's own, the same on every node.

@@ -112,7 +112,16 @@ class Tenant:
         }
         if operation in bodies:
             return {"json": bodies[operation]}
-        named = ("listEmails", "exportEmails", "listChanges", "listLabels", "listThreads", "getThread", "listSyncs")
+        named = (
+            "listEmails",
+            "exportEmails",
+            "listChanges",
+            "listLabels",
+            "listThreads",
+            "getThread",
+            "listSyncs",
+            "getUsage",
+        )
         return {"params": mailbox} if operation in named else {}
 
 

@@ -28,6 +28,7 @@ from services.mail.deliverer.upkeep import upkeep_tasks
 from services.mail.settings import DelivererSettings
 from services.mail.spelling import spelling_of
 from services.mail.store.connection import Pool, is_reachable, reason_if_lost
+from services.mail.usage import UsageCounter
 from services.mail.webhooks.health import EndpointHealth
 from services.mail.webhooks.retries import RetryRules
 
@@ -70,6 +71,8 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
             return
         ids, _ = spelling
         metrics = DelivererMetrics(telemetry.registry)
+        usage = UsageCounter()
+        stack.push_async_callback(usage.close, pool)
         rules = RetryRules(disable_after=settings.disable_after)
         secrets = settings.webhook_secrets
         assert secrets is not None, "the settings have a key"  # noqa: S101 - the settings are checked
@@ -92,6 +95,7 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
                 secrets=secrets,
                 health=health,
                 metrics=metrics,
+                usage=usage,
                 rules=rules,
                 lease_seconds=lease_seconds,
             ),
@@ -101,6 +105,7 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
                 ids=ids,
                 secrets=secrets,
                 metrics=metrics,
+                usage=usage,
                 rules=rules,
                 lease_seconds=lease_seconds,
             ),
@@ -110,7 +115,9 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
         )
         dependencies = Dependencies(telemetry.registry, {"postgres": partial(postgres.check_writes, pool)})
         upkeep = upkeep_tasks(pool, secrets=secrets, metrics=metrics, delivered_days=settings.webhook_delivery_days)
-        await stack.enter_async_context(repeated([*upkeep, dependencies.task, capacity.task], explain=reason_if_lost))
+        await stack.enter_async_context(
+            repeated([*upkeep, dependencies.task, capacity.task, usage.task(pool)], explain=reason_if_lost)
+        )
         ready.serving()
         log.info("deliverer is working", slots=settings.deliverer_slots)
         await deliverer.run(stop)

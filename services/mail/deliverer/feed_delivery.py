@@ -14,10 +14,12 @@ from services.kit.cipher import DecryptionError
 from services.mail.deliverer.metrics import DELIVERED, FAILED, LOST, PARKED, DelivererMetrics
 from services.mail.deliverer.sender import Sender
 from services.mail.ids import PublicIds
+from services.mail.model import Measure
 from services.mail.store import changes, labels
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.webhooks import cursors, deliveries, endpoints
 from services.mail.store.webhooks.cursors import Head
+from services.mail.usage import UsageCounter
 from services.mail.webhooks.events import EventWriter, type_of
 from services.mail.webhooks.health import EndpointHealth
 from services.mail.webhooks.model import Attempt, CursorLease, DeliveryState, Endpoint, Event, EventType
@@ -78,6 +80,7 @@ class FeedDelivery:
         secrets: EndpointSecrets,
         health: EndpointHealth,
         metrics: DelivererMetrics,
+        usage: UsageCounter,
         rules: RetryRules,
         lease_seconds: float,
         draw: Callable[[], float] = random.random,
@@ -89,6 +92,7 @@ class FeedDelivery:
         self._secrets = secrets
         self._health = health
         self._metrics = metrics
+        self._usage = usage
         self._rules = rules
         self._lease_seconds = lease_seconds
         self._draw = draw
@@ -259,10 +263,12 @@ class FeedDelivery:
         run.lease = replace(run.lease, failing_since=None, resync_due=False)
         if state is DeliveryState.PARKED:
             self._metrics.ended(PARKED)
+            self._usage.count(run.lease.mailbox_id, Measure.PARKED)
             log.warning("an event is parked", **_named(run, event), status=attempt.status)
         else:
             delay = (datetime.now(UTC) - event.timestamp).total_seconds()
             self._metrics.ended(DELIVERED, delay=None if event.data["replayed"] else delay)
+            self._usage.count(run.lease.mailbox_id, Measure.DELIVERED)
         return True
 
     async def _fail(self, run: _Run, event: Event, attempt: Attempt, verdict: Verdict) -> None:
@@ -271,6 +277,7 @@ class FeedDelivery:
             held = await deliveries.record_failed(connection, run.lease, event, attempt, pause=pause)
         self._metrics.ended(FAILED if held else LOST)
         if held:
+            self._usage.count(run.lease.mailbox_id, Measure.FAILED)
             log.info(
                 "an event was not delivered",
                 **_named(run, event),

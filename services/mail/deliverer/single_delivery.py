@@ -9,13 +9,17 @@ from services.kit.cipher import DecryptionError
 from services.mail.deliverer.metrics import DELIVERED, FAILED, DelivererMetrics
 from services.mail.deliverer.sender import Sender
 from services.mail.ids import PublicIds
+from services.mail.model import Measure
 from services.mail.store import changes, labels
 from services.mail.store.connection import Pool
 from services.mail.store.webhooks import deliveries, endpoints
+from services.mail.usage import UsageCounter
 from services.mail.webhooks.events import EventWriter
 from services.mail.webhooks.model import Delivery, DeliveryState, Endpoint, Event, EventType
 from services.mail.webhooks.retries import RetryRules, Verdict, verdict_of
 from services.mail.webhooks.secrets import EndpointSecrets
+
+_MEASURES = {DeliveryState.DELIVERED: Measure.DELIVERED, DeliveryState.PARKED: Measure.PARKED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,7 @@ class SingleDelivery:
         ids: PublicIds,
         secrets: EndpointSecrets,
         metrics: DelivererMetrics,
+        usage: UsageCounter,
         rules: RetryRules,
         lease_seconds: float,
         draw: Callable[[], float] = random.random,
@@ -47,6 +52,7 @@ class SingleDelivery:
         self._ids = ids
         self._secrets = secrets
         self._metrics = metrics
+        self._usage = usage
         self._rules = rules
         self._lease_seconds = lease_seconds
         self._draw = draw
@@ -68,6 +74,8 @@ class SingleDelivery:
         async with self._pool.acquire() as connection:
             await deliveries.record(connection, endpoint_id, delivery_id, attempt, state=state, pause=pause)
         self._metrics.ended(DELIVERED if verdict is Verdict.DELIVERED else FAILED)
+        if delivery.mailbox_id is not None:
+            self._usage.count(delivery.mailbox_id, _MEASURES.get(state, Measure.FAILED))
 
     def _settle(
         self, verdict: Verdict, delivery: Delivery, *, asked: float | None

@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
-from services.mail.model import Mailbox
+from services.mail.model import Mailbox, Measure
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
@@ -21,6 +21,7 @@ from services.mail.providers.base import (
     TooConcurrentError,
     Writing,
 )
+from services.mail.usage import UsageCounter
 
 # Default wait for quota in seconds: less than claiming the mailbox again costs.
 SHORT_WAIT = 0.1
@@ -39,6 +40,7 @@ class ProviderAccess:
     quotas: Mapping[str, Quota]
     concurrency_limit: ConcurrencyLimit
     tokens: ProviderTokenCache
+    usage: UsageCounter = field(default_factory=UsageCounter)
 
     async def close(self) -> None:
         """Send what was not reported yet to Redis, before it is closed."""
@@ -84,6 +86,7 @@ class ProviderCalls:
         self._quota = access.quotas[mailbox.provider]
         self._concurrency_limit = access.concurrency_limit
         self._tokens = access.tokens
+        self._usage = access.usage
 
     async def call[T](
         self, units: int, ask: Callable[[], Awaitable[T]], *, patience: float = SHORT_WAIT, live: bool = True
@@ -127,7 +130,7 @@ class ProviderCalls:
             await self._tokens.get(self._mailbox)
         except BaseException:
             self._prepaid, unused = [], self._prepaid
-            self.units_taken -= _sum(unused)
+            self._count(-_sum(unused))
             for taken in unused + self._claimed():
                 self._quota.give_back(taken)
             raise
@@ -143,7 +146,7 @@ class ProviderCalls:
             self._prepaid += await self._take_all(units, patience=_PATIENCE_FOR_REPEATS, live=self._live)
         except QuotaWaitError:
             return False
-        self.units_taken += units
+        self._count(units)
         return True
 
     @property
@@ -181,7 +184,12 @@ class ProviderCalls:
             raise
         self._prepaid += drawn
         self._live = live
+        self._count(units)
+
+    def _count(self, units: int) -> None:
+        """Count units that were taken, or with a negative number, units given back."""
         self.units_taken += units
+        self._usage.count(self._mailbox.mailbox_id, Measure.PROVIDER_UNITS, units)
 
     async def _take_all(self, units: int, *, more: int = 0, patience: float, live: bool) -> list[Taken]:
         """Take all units, in parts if they exceed what can be taken at once, or none. Raises QuotaWaitError.
@@ -213,7 +221,9 @@ class ProviderCalls:
     @asynccontextmanager
     async def _counted_until_its_end(self) -> AsyncIterator[_Call]:
         """Report the end of a call. A cancelled call may still reach the provider, so its units come back later."""
-        prepaid, self._prepaid = self._prepaid + self._claimed(), []
+        claimed = self._claimed()
+        self._usage.count(self._mailbox.mailbox_id, Measure.PROVIDER_UNITS, _sum(claimed))
+        prepaid, self._prepaid = self._prepaid + claimed, []
         call = _Call()
         try:
             yield call

@@ -16,9 +16,11 @@ from services.mail.reading.change_feed import ChangeFeed
 from services.mail.reading.messages import Messages
 from services.mail.reading.sync_list import SyncList
 from services.mail.reading.threads import Threads
+from services.mail.reading.usage import UsageReports
 from services.mail.rpc.mailboxes import MailboxServicer
 from services.mail.rpc.messages import MessageServicer
 from services.mail.rpc.syncs import SyncServicer
+from services.mail.rpc.usage import UsageServicer
 from services.mail.rpc.webhooks import WebhookServicer
 from services.mail.syncs import Syncs
 from services.mail.webhooks.endpoints import Webhooks
@@ -28,6 +30,7 @@ CALLERS = {
     "mailroom.mail.v1.MessageService": frozenset({"gateway"}),
     "mailroom.mail.v1.SyncService": frozenset({"gateway"}),
     "mailroom.mail.v1.WebhookService": frozenset({"gateway"}),
+    "mailroom.mail.v1.UsageService": frozenset({"gateway"}),
 }
 
 # Their callers prove themselves by a token of the provider.
@@ -46,6 +49,7 @@ def registrations(
     notifications: Notifications,
     downloads: Downloads,
     webhooks: Webhooks,
+    usage: UsageReports,
     ids: PublicIds,
     limits: Mapping[str, ProviderLimits],
 ) -> list[Callable[[aio.Server], None]]:
@@ -70,4 +74,5 @@ def registrations(
             ),
         ),
         partial(mail_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookServicer(webhooks, ids=ids)),
+        partial(mail_pb2_grpc.add_UsageServiceServicer_to_server, UsageServicer(mailboxes, usage)),
     ]

@@ -47,6 +47,8 @@ MAIL: Mapping[str, str] = {
     "webhook_secrets": "SELECT, INSERT, UPDATE (ends_at), DELETE",
     "webhook_cursors": "SELECT, INSERT, UPDATE, DELETE",
     "webhook_deliveries": "SELECT, INSERT, UPDATE (state, due_at, ended_at)",
+    "usage_hours": "SELECT, INSERT, UPDATE (messages_stored, changes, deliveries_delivered, deliveries_failed, "
+    "deliveries_parked, provider_units)",
 }
 WORKER: Mapping[str, str] = {
     "mailboxes": "SELECT, UPDATE (user_id, email, former_emails, status, access_denied_reason, denials, denied_since, "
@@ -82,6 +84,8 @@ WORKER: Mapping[str, str] = {
     "thread_merges": "SELECT, INSERT, UPDATE (kept_id, kept_since, is_moved), DELETE",
     # Those of deleted applications.
     "webhook_endpoints": "SELECT (application_id), DELETE",
+    "usage_hours": "SELECT, INSERT, UPDATE (messages_stored, changes, deliveries_delivered, deliveries_failed, "
+    "deliveries_parked, provider_units), DELETE",
 }
 # Deliverers reach the endpoints of applications: they read what lists show of a message, and no bodies.
 DELIVERER: Mapping[str, str] = {
@@ -96,4 +100,6 @@ DELIVERER: Mapping[str, str] = {
     "webhook_secrets": "SELECT, UPDATE (encrypted)",
     "webhook_cursors": "SELECT, INSERT, UPDATE, DELETE",
     "webhook_deliveries": "SELECT, INSERT, UPDATE, DELETE",
+    "usage_hours": "SELECT, INSERT, UPDATE (messages_stored, changes, deliveries_delivered, deliveries_failed, "
+    "deliveries_parked, provider_units)",
 }

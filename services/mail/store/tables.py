@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, TSVECTOR
 
-from services.mail.model import DEFAULT_APPLICATION
+from services.mail.model import DEFAULT_APPLICATION, Measure
 
 metadata = MetaData(
     naming_convention={
@@ -766,4 +766,19 @@ webhook_deliveries = Table(
     # Whether an endpoint takes anything.
     Index("ix_webhook_deliveries_delivered", "endpoint_id", "ended_at", postgresql_where=text("state = 'delivered'")),
     postgresql_with=_vacuum(0.02),
+)
+
+# What an application, and each of its mailboxes, used in an hour: processes add to the rows every few seconds. Kept for
+# days, also after the mailbox.
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("application_id", Uuid, nullable=False),
+    # Of the mailbox; the nil UUID: of all mailboxes together.
+    Column("account_id", Uuid, nullable=False),
+    _time("hour"),
+    *(Column(measure.value, BigInteger, nullable=False, server_default=text("0")) for measure in Measure),
+    PrimaryKeyConstraint("application_id", "account_id", "hour"),
+    Index("ix_usage_hours_hour", "hour"),
+    postgresql_with={"fillfactor": 70} | _vacuum(0.05),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from services.mail.model import FetchItem, ProviderMessage
+from services.mail.model import FetchItem, Measure, ProviderMessage
 from services.mail.providers.base import (
     FetchResult,
     LimitError,
@@ -97,6 +97,7 @@ async def _store(
         await fetch_queue.postpone(connection, turn.mailbox_id, refused, attempts_limit=1, base_seconds=0)
         await turn.report(connection, stored=stored)
     turn.metrics.messages_stored.inc(stored)
+    turn.usage.count(turn.mailbox_id, Measure.MESSAGES_STORED, stored)
     for external_id in stale:
         log.warning("accepted an older version than wanted", mailbox_id=turn.mailbox_id, id=external_id)
 

@@ -10,7 +10,7 @@ import structlog
 from services.kit.context import start_request
 from services.kit.errors import AppError
 from services.mail import events
-from services.mail.model import Mailbox, SyncState, WaitReason
+from services.mail.model import Mailbox, Measure, SyncState, WaitReason
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaUnavailableError
 from services.mail.providers.base import Provider, ProviderError
@@ -185,10 +185,11 @@ class TurnRunner:
             await self._mailbox_access.granted(lease, mailbox)
             await addresses.learn(context, mailbox, auth=self._auth)
         async with self._pool.acquire() as connection:
-            await events.announce(connection, lease.mailbox_id)
+            changes = await events.announce(connection, lease.mailbox_id)
             await schedule.release(
                 connection, lease, lane=release.lane, after=release.after, waiting_for=release.waiting_for
             )
+        self._access.usage.count(lease.mailbox_id, Measure.CHANGES, changes)
 
     async def _give_back(self, lease: Lease, error: Exception) -> None:
         """Release the lease of a failed turn; the mailbox is due again after a growing pause."""
@@ -202,7 +203,8 @@ class TurnRunner:
                 await schedule.release_failed(
                     connection, lease, after=after, waiting_for=waiting_for, error=_reason(error)
                 )
-                await events.announce(connection, lease.mailbox_id)
+                changes = await events.announce(connection, lease.mailbox_id)
+            self._access.usage.count(lease.mailbox_id, Measure.CHANGES, changes)
         except LeaseLostError:
             log.warning("lease lost, another worker goes on")
         except DATABASE_LOST as lost:

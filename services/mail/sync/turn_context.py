@@ -55,6 +55,7 @@ class TurnContext:
         self.quota = access.quotas[mailbox.provider]
         self.concurrency_limit = access.concurrency_limit
         self.metrics = metrics
+        self.usage = access.usage
         self.intervals = intervals
         # Whether the provider has answered a call for mail or labels in this turn: access to these counts.
         self.answered = False

@@ -76,6 +76,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         holder = uuid4()
         auth = AuthClient(channel)
         access = provider_access(settings, redis=redis, pool=pool, auth=auth, registry=telemetry.registry)
+        stack.push_async_callback(access.usage.close, pool)
         stack.push_async_callback(access.close)
         providers = await stack.enter_async_context(
             open_adapters(settings, pool=pool, access=access, holder=holder, observer=CallObserver(telemetry))
@@ -124,7 +125,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             {"postgres": partial(postgres.check_writes, pool), "redis": partial(redis_client.check_writes, redis)},
         )
         await stack.enter_async_context(
-            repeated([*retention, dependencies.task, capacity.task], explain=reason_if_lost)
+            repeated([*retention, dependencies.task, capacity.task, access.usage.task(pool)], explain=reason_if_lost)
         )
         ready.serving()
         log.info("worker is working", providers=sorted(providers))

@@ -23,6 +23,7 @@ from services.mail.deliverer.single_delivery import SingleDelivery
 from services.mail.model import DEFAULT_APPLICATION, Mailbox
 from services.mail.store import changes
 from services.mail.store.control import public_id_key
+from services.mail.usage import UsageCounter
 from services.mail.webhooks.endpoints import Webhooks
 from services.mail.webhooks.health import EndpointHealth
 from services.mail.webhooks.model import Endpoint, EndpointRules
@@ -63,6 +64,7 @@ class RunningDeliverer:
     stop: asyncio.Event
     task: asyncio.Task[None]
     registry: CollectorRegistry
+    usage: UsageCounter
 
     def count(self, metric: str, **labels: str) -> float:
         """Return the value of a metric, 0 where it has none yet."""
@@ -137,6 +139,8 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
         async with pool.acquire() as connection:
             ids = await public_id_key.load(connection)
         registry = CollectorRegistry()
+        usage = UsageCounter()
+        stack.push_async_callback(usage.close, pool)
         metrics = DelivererMetrics(registry)
         client = await stack.enter_async_context(open_client(LOOPBACK, connections=options.slots))
         sender = Sender(client, metrics=metrics, seconds=options.seconds, allow_http=True)
@@ -152,6 +156,7 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
                 secrets=secrets,
                 health=EndpointHealth(pool, rules=options.rules, disabled=metrics.disabled),
                 metrics=metrics,
+                usage=usage,
                 rules=options.rules,
                 lease_seconds=options.lease_seconds,
             ),
@@ -161,6 +166,7 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
                 ids=ids,
                 secrets=secrets,
                 metrics=metrics,
+                usage=usage,
                 rules=options.rules,
                 lease_seconds=options.lease_seconds,
             ),
@@ -170,7 +176,7 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
             timing=options.timing,
         )
         stop = asyncio.Event()
-        running = RunningDeliverer(stop, asyncio.create_task(deliverer.run(stop)), registry)
+        running = RunningDeliverer(stop, asyncio.create_task(deliverer.run(stop)), registry, usage)
         try:
             yield running
         finally:

@@ -37,6 +37,7 @@ from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn import LONG_TURN, LONGEST_TURN, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import DEFAULT_LIMITS, Limits, Worker
+from services.mail.usage import UsageCounter
 from tests.support.mail.fake_auth import FakeAuth
 from tests.support.mail.quota import shared_quota
 from tests.support.mail.sandbox_control import QUOTA_WINDOW
@@ -100,6 +101,7 @@ class RunningWorker:
     stop: asyncio.Event
     task: asyncio.Task[None]
     registry: CollectorRegistry
+    usage: UsageCounter
 
     def count(self, metric: str, **labels: str) -> float:
         """The value of a metric, 0 where it has none yet."""
@@ -130,6 +132,7 @@ async def working(
         registry = CollectorRegistry()
         http = await stack.enter_async_context(create_gmail_client(observer=CallObserver(Telemetry(registry))))
         access = _access(servers, auth, options, pool=pool, registry=registry)
+        stack.push_async_callback(access.usage.close, pool)
         holder = uuid4()
         further = {} if options.further is None else await stack.enter_async_context(options.further(pool, holder))
         worker = _worker(
@@ -145,7 +148,7 @@ async def working(
             holder=holder,
         )
         stop = asyncio.Event()
-        running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)), registry)
+        running = RunningWorker(worker, name, stop, asyncio.create_task(worker.run(stop)), registry, access.usage)
         try:
             yield running
         finally:

@@ -39,6 +39,7 @@ class Servers:
         await self.pool.execute(
             "DELETE FROM mailboxes; DELETE FROM user_deletions; DELETE FROM quota_watermarks; DELETE FROM feed_heads;"
             "DELETE FROM webhook_endpoints; DELETE FROM disconnections; DELETE FROM idle_groups;"
+            "DELETE FROM usage_hours;"
             "SELECT setval(pg_get_serial_sequence('mailboxes', 'mailbox_id'), 1, false)"
         )
         await close_tracked()

@@ -342,6 +342,45 @@ class Delivery(Model):
     ended_at: Time | None
 
 
+class MailboxCounts(Model):
+    """Mailboxes by state."""
+
+    active: int
+    reauth_required: int
+    access_denied: int
+
+
+class DeliveryCounts(Model):
+    """Events that webhooks took, tries that failed, and events that were parked."""
+
+    delivered: int
+    failed: int
+    parked: int
+
+
+class UsageCounts(Model):
+    """What was used in some time."""
+
+    messages_stored: int
+    changes: int
+    deliveries: DeliveryCounts
+    provider_units: int
+
+
+class UsageHour(UsageCounts):
+    """What was used in the hour that begins at `hour`."""
+
+    hour: Time
+
+
+class Usage(Model):
+    """The mailboxes as they are now, and what was used in the last hours, oldest first."""
+
+    mailboxes: MailboxCounts
+    total: UsageCounts
+    hours: Sequence[UsageHour]
+
+
 class Application(Model):
     """An application: whom keys act for."""
 

@@ -12,6 +12,7 @@ from services.mail.model import (
     Account,
     Lane,
     Mailbox,
+    MailboxCounts,
     MailboxOverview,
     MailboxQuery,
     MailboxStatus,
@@ -215,6 +216,21 @@ async def owner_of_account(connection: Connection, account_id: UUID, reach: Reac
         account_id,
     )
     return found
+
+
+async def counts(connection: Connection, reach: Reach) -> MailboxCounts:
+    """Count the mailboxes within reach by state."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT count(*) FILTER (WHERE m.status = 'reauth_required') AS reauth_required,
+            count(*) FILTER (WHERE m.status <> 'reauth_required' AND m.access_denied_reason <> '') AS access_denied,
+            count(*) FILTER (WHERE m.status <> 'reauth_required' AND m.access_denied_reason = '') AS active
+        FROM mailboxes m WHERE m.user_id IS NOT NULL AND {_REACHED}
+        """,
+        *_reach(reach),
+    )
+    assert row is not None, "an aggregate returns a row"  # noqa: S101 - states what the statement guarantees
+    return MailboxCounts(**row)
 
 
 def _reach(reach: Reach) -> tuple[UUID, list[UUID] | None]:

@@ -12,6 +12,7 @@ from mailroom_client._async.connections import AsyncConnections
 from mailroom_client._async.emails import AsyncEmails
 from mailroom_client._async.mailboxes import AsyncMailboxes, AsyncSyncs
 from mailroom_client._async.transport import AsyncTransport
+from mailroom_client._async.usage import AsyncUsageReports
 from mailroom_client._async.webhooks import AsyncWebhooks
 from mailroom_client._request import Request
 from mailroom_client._retry import Retries
@@ -54,6 +55,7 @@ class AsyncMailroom:
         self.keys = AsyncKeys(self._transport)
         self.applications = AsyncApplications(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
+        self.usage = AsyncUsageReports(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from mailroom_client._sync.connections import Connections
 from mailroom_client._sync.emails import Emails
 from mailroom_client._sync.mailboxes import Mailboxes, Syncs
 from mailroom_client._sync.transport import Transport
+from mailroom_client._sync.usage import UsageReports
 from mailroom_client._sync.webhooks import Webhooks
 from mailroom_client.models import Token
 
@@ -54,6 +55,7 @@ class Mailroom:
         self.keys = Keys(self._transport)
         self.applications = Applications(self._transport)
         self.webhooks = Webhooks(self._transport)
+        self.usage = UsageReports(self._transport)
 
     def __enter__(self) -> Self:
         return self

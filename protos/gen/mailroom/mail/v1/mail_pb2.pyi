@@ -2689,3 +2689,108 @@ class WebhookAttempt(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WebhookAttempt: _TypeAlias = WebhookAttempt  # noqa: Y015
+
+@_typing.final
+class GetUsageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    hours: _builtins.int
+    """The last hours, the present one included; 0: 24, and at most 168."""
+    @_builtins.property
+    def mailbox(self) -> Global___MailboxSelector:
+        """Empty: all mailboxes."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        mailbox: Global___MailboxSelector | None = ...,
+        hours: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hours", b"hours", "mailbox", b"mailbox", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageRequest: _TypeAlias = GetUsageRequest  # noqa: Y015
+
+@_typing.final
+class GetUsageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOURS_FIELD_NUMBER: _builtins.int
+    ACTIVE_COUNT_FIELD_NUMBER: _builtins.int
+    REAUTH_REQUIRED_COUNT_FIELD_NUMBER: _builtins.int
+    ACCESS_DENIED_COUNT_FIELD_NUMBER: _builtins.int
+    active_count: _builtins.int
+    """Mailboxes as they are now."""
+    reauth_required_count: _builtins.int
+    access_denied_count: _builtins.int
+    @_builtins.property
+    def hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageHour]:
+        """Oldest first, hours without any usage included."""
+
+    def __init__(
+        self,
+        *,
+        hours: _abc.Iterable[Global___UsageHour] | None = ...,
+        active_count: _builtins.int = ...,
+        reauth_required_count: _builtins.int = ...,
+        access_denied_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_denied_count", b"access_denied_count", "active_count", b"active_count", "hours", b"hours", "reauth_required_count", b"reauth_required_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
+
+@_typing.final
+class UsageHour(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOUR_TIME_FIELD_NUMBER: _builtins.int
+    STORED_COUNT_FIELD_NUMBER: _builtins.int
+    CHANGE_COUNT_FIELD_NUMBER: _builtins.int
+    DELIVERED_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_COUNT_FIELD_NUMBER: _builtins.int
+    PARKED_COUNT_FIELD_NUMBER: _builtins.int
+    PROVIDER_UNITS_FIELD_NUMBER: _builtins.int
+    stored_count: _builtins.int
+    """Newer versions of stored messages included."""
+    change_count: _builtins.int
+    """Of messages and labels, and events of mailboxes."""
+    delivered_count: _builtins.int
+    """Events that webhooks took, tries that failed, and events that were parked."""
+    failed_count: _builtins.int
+    parked_count: _builtins.int
+    provider_units: _builtins.int
+    """What calls of the providers cost by their own count."""
+    @_builtins.property
+    def hour_time(self) -> _timestamp_pb2.Timestamp:
+        """When the hour begins, in UTC."""
+
+    def __init__(
+        self,
+        *,
+        hour_time: _timestamp_pb2.Timestamp | None = ...,
+        stored_count: _builtins.int = ...,
+        change_count: _builtins.int = ...,
+        delivered_count: _builtins.int = ...,
+        failed_count: _builtins.int = ...,
+        parked_count: _builtins.int = ...,
+        provider_units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hour_time", b"hour_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_count", b"change_count", "delivered_count", b"delivered_count", "failed_count", b"failed_count", "hour_time", b"hour_time", "parked_count", b"parked_count", "provider_units", b"provider_units", "stored_count", b"stored_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageHour: _TypeAlias = UsageHour  # noqa: Y015

@@ -1546,3 +1546,80 @@ class WebhookService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class UsageServiceStub:
+    """What an application uses, for API keys with the scope `mailboxes.read`. Others: PERMISSION_DENIED wrong_credential.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetUsage = channel.unary_unary(
+                '/mailroom.mail.v1.UsageService/GetUsage',
+                request_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
+
+
+class UsageServiceServicer:
+    """What an application uses, for API keys with the scope `mailboxes.read`. Others: PERMISSION_DENIED wrong_credential.
+    """
+
+    def GetUsage(self, request, context):
+        """Counts by the hour, of all mailboxes that the key reaches or of one, and how many mailboxes are in which state.
+        Idempotent. NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_UsageServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetUsageRequest.FromString,
+                    response_serializer=mailroom_dot_mail_dot_v1_dot_mail__pb2.GetUsageResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'mailroom.mail.v1.UsageService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('mailroom.mail.v1.UsageService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class UsageService:
+    """What an application uses, for API keys with the scope `mailboxes.read`. Others: PERMISSION_DENIED wrong_credential.
+    """
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.mail.v1.UsageService/GetUsage',
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.GetUsageRequest.SerializeToString,
+            mailroom_dot_mail_dot_v1_dot_mail__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -474,3 +474,27 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
 def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _aio.Server) -> None: ...
+
+class UsageServiceStub:
+    """What an application uses, for API keys with the scope `mailboxes.read`. Others: PERMISSION_DENIED wrong_credential."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetUsage: _aio.UnaryUnaryMultiCallable[_mail_pb2.GetUsageRequest, _mail_pb2.GetUsageResponse]
+    """Counts by the hour, of all mailboxes that the key reaches or of one, and how many mailboxes are in which state.
+    Idempotent. NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+    """
+
+class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
+    """What an application uses, for API keys with the scope `mailboxes.read`. Others: PERMISSION_DENIED wrong_credential."""
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _mail_pb2.GetUsageRequest,
+        context: _aio.ServicerContext[_mail_pb2.GetUsageRequest, _abc.Awaitable[_mail_pb2.GetUsageResponse]],
+    ) -> _abc.Awaitable[_mail_pb2.GetUsageResponse]:
+        """Counts by the hour, of all mailboxes that the key reaches or of one, and how many mailboxes are in which state.
+        Idempotent. NOT_FOUND mailbox_not_found; FAILED_PRECONDITION ambiguous_address.
+        """
+
+def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _aio.Server) -> None: ...

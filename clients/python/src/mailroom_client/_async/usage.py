@@ -1,0 +1,17 @@
+"""What an application uses, for API keys with the scope `mailboxes.read`."""
+
+from mailroom_client._async.transport import AsyncTransport
+from mailroom_client._request import MailboxName, Request, naming, parameters
+from mailroom_client.models import Usage
+
+
+class AsyncUsageReports:
+    """The usage of the application and of its mailboxes."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def get(self, mailbox: MailboxName | None = None, *, hours: int | None = None) -> Usage:
+        """Return what was used in the last hours, by default 24, of all mailboxes or of one."""
+        asked = {**naming(mailbox), **parameters(hours=hours)}
+        return await self._transport.call(Request("GET", "/usage", params=asked), Usage)

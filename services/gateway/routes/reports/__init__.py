@@ -1,0 +1,1 @@
+"""What an application uses, and what happened in it."""

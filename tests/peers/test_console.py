@@ -114,7 +114,7 @@ def console() -> Iterator[Console]:
 
 class TestPages:
     def test_without_mail_are_accessible_and_fit(self, visit: Visit, console: Console) -> None:
-        paths = ["/mailboxes", "/mail", "/changes", "/keys", "/api", "/nowhere"]
+        paths = ["/overview", "/mailboxes", "/mail", "/changes", "/keys", "/api", "/nowhere"]
         seen = visit("look", **console.facts, paths=paths)
         assert len(seen) == 4
         assert {size: found for size, found in seen.items() if found} == {}
@@ -124,7 +124,14 @@ class TestPages:
         mailbox = f"/mailboxes/{console.fill()}"
         newest, thread = _ids(console)
         paths = [
-            *("/mailboxes", mailbox, f"{mailbox}/disconnect", f"{mailbox}/changes"),
+            *(
+                "/overview",
+                "/mailboxes",
+                "/mailboxes?status=access_denied",
+                mailbox,
+                f"{mailbox}/disconnect",
+                f"{mailbox}/changes",
+            ),
             *(f"{mailbox}/mail", f"{mailbox}/mail?q=the", f"{mailbox}/mail?q=form:x", f"{mailbox}/mail?q=zzzzzz"),
             *(f"{mailbox}/mail/{newest}?view={view}" for view in ("html", "text", "headers", "raw", "json")),
             *(f"{mailbox}/threads", f"{mailbox}/threads/{thread}"),

@@ -30,9 +30,16 @@ def _id(value: str) -> str:
     return quote(value, safe="")
 
 
-def list_mailboxes(*, limit: int, cursor: str = "") -> Call:
-    """List mailboxes."""
-    return _get("/mailboxes", f"mailroom.mailboxes.list().first({limit})", limit=limit, cursor=cursor)
+def get_usage(*, hours: int) -> Call:
+    """Count what the application used by the hour, and its mailboxes by state."""
+    return _get("/usage", f"mailroom.usage.get(hours={hours})", hours=hours)
+
+
+def list_mailboxes(*, limit: int, status: str = "", cursor: str = "") -> Call:
+    """List mailboxes, all or those in a state."""
+    named = f"status={status!r}" if status else ""
+    python = f"mailroom.mailboxes.list({named}).first({limit})"
+    return _get("/mailboxes", python, status=status, limit=limit, cursor=cursor)
 
 
 def get_mailbox(mailbox_id: str) -> Call:

@@ -10,7 +10,7 @@ from services.console.gateway import calls
 from services.console.gateway.client import Json
 from services.console.pages.visit import Visit, Visited, Watched
 from services.console.sessions.forms import first
-from services.console.words.states import explain, mailbox_state, progress, sync_state
+from services.console.words.states import MAILBOX_STATES, explain, mailbox_state, progress, sync_state
 
 router = APIRouter()
 
@@ -19,18 +19,22 @@ _SYNCS = 10
 _LARGEST_COUNT = 1_000_000
 
 
-@router.get("/")
-async def begin(visit: Visited) -> Response:
-    """Lead to the mailboxes."""
-    return visit.go("/mailboxes")
-
-
 @router.get("/mailboxes")
-async def list_mailboxes(visit: Visited, cursor: Annotated[str, Query()] = "") -> Response:
-    """Show the mailboxes with their states."""
-    page = await visit.ask(calls.list_mailboxes(limit=_PAGE, cursor=cursor))
+async def list_mailboxes(
+    visit: Visited, status: Annotated[str, Query(max_length=50)] = "", cursor: Annotated[str, Query()] = ""
+) -> Response:
+    """Show the mailboxes with their states, all or those in one state."""
+    wanted = status if status in MAILBOX_STATES else ""
+    page = await visit.ask(calls.list_mailboxes(limit=_PAGE, status=wanted, cursor=cursor))
     rows = await asyncio.gather(*(_row(visit, mailbox) for mailbox in page["mailboxes"]))
-    return visit.show("mailboxes.html", rows=rows, next_cursor=page["next_cursor"], is_first_page=not cursor)
+    return visit.show(
+        "mailboxes.html",
+        rows=rows,
+        next_cursor=page["next_cursor"],
+        is_first_page=not cursor,
+        chosen=wanted,
+        states=MAILBOX_STATES,
+    )
 
 
 @router.get("/mailboxes/{mailbox_id}/row")

@@ -29,6 +29,12 @@ class State:
     remedy: str = ""
 
 
+# What the provider lets Mailroom do with a mailbox, by the API's words.
+MAILBOX_STATES = {
+    "active": State(Tone.GOOD, "In reach"),
+    "reauth_required": State(Tone.BAD, "Needs a new sign-in"),
+    "access_denied": State(Tone.BAD, "Access denied"),
+}
 _WAITS = {
     "quota": "the provider's quota for this mailbox",
     "quota_project": "the quota of this installation at the provider",

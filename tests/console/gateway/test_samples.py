@@ -15,7 +15,9 @@ from services.console.gateway.calls import Call
 from services.console.gateway.samples import as_curl, as_python
 
 CALLS = [
+    calls.get_usage(hours=24),
     calls.list_mailboxes(limit=5, cursor="c'"),
+    calls.list_mailboxes(limit=5, status="active"),
     calls.get_mailbox("m"),
     calls.disconnect_mailbox("m"),
     calls.list_syncs("m", limit=1),

@@ -87,6 +87,16 @@ def email(**fields: object) -> Json:
     }
 
 
+def usage(*, active: int = 1, **last: object) -> Json:
+    """Return the usage of a day with counts in its last hour only."""
+    deliveries = {"delivered": 0, "failed": 0, "parked": 0}
+    none: Json = {"messages_stored": 0, "changes": 0, "deliveries": deliveries, "provider_units": 0}
+    hours = [{"hour": f"2026-11-{29 + (n + 1) // 24}T{(n + 1) % 24:02}:00:00.000Z", **none} for n in range(24)]
+    hours[-1] |= last
+    counts = {"active": active, "reauth_required": 0, "access_denied": 0}
+    return {"mailboxes": counts, "total": {**none, **last}, "hours": hours}
+
+
 @dataclass
 class FakeGateway:
     """Answers by path; `refusals` have a status and a code for a path that is to fail."""
@@ -95,6 +105,7 @@ class FakeGateway:
     syncs: list[Json] = field(default_factory=lambda: [sync()])
     emails: list[Json] = field(default_factory=lambda: [email()])
     keys: list[Json] = field(default_factory=list)
+    usage: Json = field(default_factory=usage)
     changes: list[Json] = field(default_factory=list)
     document: Json | None = None
     bytes: bytes = b"From: grace\r\n\r\nAt noon?"
@@ -134,6 +145,7 @@ class FakeGateway:
             "/emails/threads": {"threads": [], "next_cursor": None},
             "/emails/changes": {"changes": self.changes, "next_since": "position-2", "has_more": False},
             "/keys": {"keys": self.keys},
+            "/usage": self.usage,
             "/connect/sessions/connection-1/complete": {"mailbox_id": MAILBOX, "email": "ada@example.com"},
         }
         if request.method == "POST" and path == "/keys":

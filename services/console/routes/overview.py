@@ -1,0 +1,63 @@
+"""What the application does: its mailboxes by state, and what it used in the last day."""
+
+from fastapi import APIRouter, Response
+
+from services.console.gateway import calls
+from services.console.gateway.client import Json
+from services.console.pages.plots import Plot, plot
+from services.console.pages.visit import Visit, Visited, Watched
+from services.console.words.states import MAILBOX_STATES
+
+router = APIRouter()
+
+_HOURS = 24
+
+
+@router.get("/")
+async def begin(visit: Visited) -> Response:
+    """Lead to the overview."""
+    return visit.go("/overview")
+
+
+@router.get("/overview")
+async def show_overview(visit: Visited) -> Response:
+    """Show the application at a glance."""
+    return visit.show("overview.html", **await _usage(visit))
+
+
+@router.get("/overview/usage")
+async def show_usage(visit: Watched) -> Response:
+    """Show the counts as they are now."""
+    return visit.show("parts/usage.html", **await _usage(visit))
+
+
+async def _usage(visit: Visit) -> Json:
+    usage, failure = await visit.attempt(calls.get_usage(hours=_HOURS))
+    if usage is None:
+        return {"usage": None, "failure": failure, "plots": (), "states": (), "count": 0}
+    states = [(name, state, usage["mailboxes"][name]) for name, state in MAILBOX_STATES.items()]
+    return {
+        "usage": usage,
+        "failure": None,
+        "plots": _plots(usage["hours"]),
+        "states": states,
+        "count": sum(usage["mailboxes"].values()),
+    }
+
+
+def _plots(hours: list[Json]) -> list[Plot]:
+    return [
+        plot("Messages stored", hours, unit="message", counts={"good": lambda hour: int(hour["messages_stored"])}),
+        plot("Changes", hours, unit="change", counts={"good": lambda hour: int(hour["changes"])}),
+        plot(
+            "Deliveries",
+            hours,
+            unit="try",
+            units="tries",
+            counts={
+                "good": lambda hour: int(hour["deliveries"]["delivered"]),
+                "bad": lambda hour: int(hour["deliveries"]["failed"] + hour["deliveries"]["parked"]),
+            },
+        ),
+        plot("Quota spent", hours, unit="unit", counts={"good": lambda hour: int(hour["provider_units"])}),
+    ]

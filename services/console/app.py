@@ -14,7 +14,19 @@ from services.console.pages import failures
 from services.console.pages.rendering import create_templates
 from services.console.pages.security import SecurityHeaders
 from services.console.pages.visit import Console
-from services.console.routes import api, changes, connect, files, keys, mail, mailboxes, message, overview, sign_in
+from services.console.routes import (
+    api,
+    changes,
+    connect,
+    files,
+    keys,
+    mail,
+    mailboxes,
+    message,
+    overview,
+    sign_in,
+    webhooks,
+)
 from services.console.sessions.session import SessionCipher
 from services.console.sessions.sessions import Sessions
 from services.console.settings import ConsoleSettings
@@ -23,7 +35,7 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.setup import open_telemetry
 
-_ROUTES = (sign_in, overview, mailboxes, connect, mail, message, changes, keys, api, files)
+_ROUTES = (sign_in, overview, mailboxes, connect, mail, message, changes, webhooks, keys, api, files)
 
 log = structlog.get_logger()
 

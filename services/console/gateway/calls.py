@@ -177,3 +177,72 @@ def complete_connection(session_id: str, code: str) -> Call:
     """Connect the mailbox with the code that the browser brought."""
     python = f"mailroom.connections.complete({session_id!r}, {code!r})"
     return Call("POST", f"/connect/sessions/{_id(session_id)}/complete", python, body={"code": code})
+
+
+def list_webhooks() -> Call:
+    """List the webhooks of the application."""
+    return _get("/webhooks", "mailroom.webhooks.list()")
+
+
+def get_webhook(webhook_id: str) -> Call:
+    """Get a webhook."""
+    return _get(f"/webhooks/{_id(webhook_id)}", f"mailroom.webhooks.get({webhook_id!r})")
+
+
+def create_webhook(
+    url: str, *, events: list[str], mailbox_ids: list[str] | None, description: str, backfill: bool
+) -> Call:
+    """Create a webhook; no `events` are all, and `mailbox_ids` None is all mailboxes."""
+    body: dict[str, object] = {"url": url, "events": events, "description": description, "backfill": backfill}
+    named = f"events={events!r}, description={description!r}, backfill={backfill!r}"
+    if mailbox_ids is not None:
+        body["mailbox_ids"] = mailbox_ids
+        named += f", mailbox_ids={mailbox_ids!r}"
+    return Call("POST", "/webhooks", f"mailroom.webhooks.create({url!r}, {named})", body=body)
+
+
+def update_webhook(webhook_id: str, *, url: str, events: list[str], description: str) -> Call:
+    """Change what a webhook is sent, and where to."""
+    python = f"mailroom.webhooks.update({webhook_id!r}, url={url!r}, events={events!r}, description={description!r})"
+    body = {"url": url, "events": events, "description": description}
+    return Call("PATCH", f"/webhooks/{_id(webhook_id)}", python, body=body)
+
+
+def delete_webhook(webhook_id: str) -> Call:
+    """Delete a webhook with its deliveries."""
+    return Call("DELETE", f"/webhooks/{_id(webhook_id)}", f"mailroom.webhooks.delete({webhook_id!r})")
+
+
+def rotate_webhook_secret(webhook_id: str, *, overlap_seconds: int) -> Call:
+    """Make another secret, beside which the one before signs for a while."""
+    python = f"mailroom.webhooks.rotate({webhook_id!r}, overlap_seconds={overlap_seconds})"
+    return Call("POST", f"/webhooks/{_id(webhook_id)}/rotate", python, body={"overlap_seconds": overlap_seconds})
+
+
+def test_webhook(webhook_id: str) -> Call:
+    """Send a test."""
+    return Call("POST", f"/webhooks/{_id(webhook_id)}/test", f"mailroom.webhooks.test({webhook_id!r})")
+
+
+def enable_webhook(webhook_id: str) -> Call:
+    """Enable a webhook that was disabled."""
+    return Call("POST", f"/webhooks/{_id(webhook_id)}/enable", f"mailroom.webhooks.enable({webhook_id!r})")
+
+
+def list_deliveries(webhook_id: str, *, state: str, limit: int, cursor: str) -> Call:
+    """List what a webhook was sent, newest first; `state` empty: all."""
+    named = f", state={state!r}" if state else ""
+    python = f"itertools.islice(mailroom.webhooks.deliveries({webhook_id!r}{named}), {limit})"
+    return _get(f"/webhooks/{_id(webhook_id)}/deliveries", python, state=state, limit=limit, cursor=cursor)
+
+
+def retry_delivery(webhook_id: str, delivery_id: str) -> Call:
+    """Send an event once more by itself."""
+    path = f"/webhooks/{_id(webhook_id)}/deliveries/{_id(delivery_id)}/retry"
+    return Call("POST", path, f"mailroom.webhooks.retry({webhook_id!r}, {delivery_id!r})")
+
+
+def replay_webhook(webhook_id: str, *, since: str) -> Call:
+    """Send again what followed a position, or a time."""
+    python = f"mailroom.webhooks.replay({webhook_id!r}, since={since!r})"
+    return Call("POST", f"/webhooks/{_id(webhook_id)}/replay", python, body={"since": since})

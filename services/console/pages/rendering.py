@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from services.console.gateway.samples import as_curl, as_python
 from services.console.words.amounts import counted, number, size
+from services.console.words.outcomes import OUTCOMES
 from services.console.words.times import exact, parse_time, relative
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -43,6 +44,7 @@ def create_templates(*, clock: Callable[[], float], api: str, version: str) -> E
     templates.filters |= {"when": when, "number": number, "size": size, "marked": marked, "pretty": pretty}
     templates.globals |= {
         "counted": counted,
+        "outcomes": OUTCOMES,
         "as_curl": as_curl,
         "as_python": as_python,
         "api": api,

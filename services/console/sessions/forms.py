@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 _LARGEST_FORM = 16 * 1024
-_FIELDS = 100
+_FIELDS = 200
 
 
 class ForeignFormError(Exception):

@@ -41,6 +41,12 @@ _WORDS = {
     "connect_session_not_found": ("There is no such connection", "Begin again."),
     "account_of_another_user": ("The account belongs to another user of the application", "Use another account."),
     "no_offline_access": ("The provider gave no lasting access", "Begin again."),
+    "webhook_not_found": ("There is no such webhook", "It may have been deleted."),
+    "delivery_not_found": ("There is no such delivery", "Delivered events are shown for some days only."),
+    "invalid_webhook": ("Such a webhook cannot be made", "It needs a URL with https that others can reach."),
+    "too_many_webhooks": ("The application has as many webhooks as it may", "Delete one that is not used."),
+    "webhooks_off": ("Webhooks are switched off", "The operator sets MAIL_SECRET_KEY at mail."),
+    "invalid_since": ("This position is none that a feed gave", "Copy the whole of it again."),
     "malformed_api_key": ("The key has a typo", "Copy the whole of it again."),
 }
 

@@ -87,6 +87,42 @@ def email(**fields: object) -> Json:
     }
 
 
+def webhook(**fields: object) -> Json:
+    """Return a webhook as the API gives it."""
+    return {
+        "id": "webhook-1",
+        "url": "https://shop.example/hook",
+        "events": ["message.created"],
+        "mailbox_ids": None,
+        "description": "the shop",
+        "backfill": False,
+        "status": "enabled",
+        "disabled_reason": None,
+        "disabled_at": None,
+        "failing_since": None,
+        "created_at": RECEIVED,
+        **fields,
+    }
+
+
+def delivery(**fields: object) -> Json:
+    """Return a delivery as the API gives it, which was parked after a try."""
+    attempt = {"at": RECEIVED, "status": 400, "error": None, "duration_ms": 12, "body": "no such order"}
+    return {
+        "id": "7",
+        "event_id": "msg_1",
+        "event": "message.created",
+        "mailbox_id": MAILBOX,
+        "position": "position-1",
+        "state": "parked",
+        "tries": 1,
+        "attempts": [attempt],
+        "created_at": RECEIVED,
+        "ended_at": RECEIVED,
+        **fields,
+    }
+
+
 def usage(*, active: int = 1, **last: object) -> Json:
     """Return the usage of a day with counts in its last hour only."""
     deliveries = {"delivered": 0, "failed": 0, "parked": 0}
@@ -106,11 +142,18 @@ class FakeGateway:
     emails: list[Json] = field(default_factory=lambda: [email()])
     keys: list[Json] = field(default_factory=list)
     usage: Json = field(default_factory=usage)
+    webhooks: list[Json] = field(default_factory=list)
+    deliveries: list[Json] = field(default_factory=list)
     changes: list[Json] = field(default_factory=list)
     document: Json | None = None
     bytes: bytes = b"From: grace\r\n\r\nAt noon?"
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
     requests: list[httpx.Request] = field(default_factory=list)
+    _refused_once: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+
+    def refuse_once(self, method: str, path: str, status: int, code: str) -> None:
+        """Refuse the next request of this method for a path."""
+        self._refused_once[method, path] = (status, code)
 
     def client(self) -> httpx.AsyncClient:
         """Return a client whose requests this gateway answers."""
@@ -124,13 +167,14 @@ class FakeGateway:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         path = request.url.path
-        if path in self.refusals:
-            status, code = self.refusals[path]
+        refusal = self._refused_once.pop((request.method, path), None) or self.refusals.get(path)
+        if refusal is not None:
+            status, code = refusal
             problem = {"status": status, "code": code, "detail": f"About {code}.", "request_id": "r1"}
             return httpx.Response(status, json=problem)
         if request.method == "DELETE":
             return httpx.Response(202)
-        answer = self._found(request, path)
+        answer = self._of_webhooks(request, path) if path.startswith("/webhooks") else self._found(request, path)
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
 
     def _found(self, request: httpx.Request, path: str) -> Json | httpx.Response:
@@ -171,3 +215,22 @@ class FakeGateway:
         if path.endswith("/events"):
             return {"events": [{"type": "created", "created_at": RECEIVED, "client_network": None, "client": None}]}
         return httpx.Response(404, json={"status": 404, "code": "not_found", "detail": "No.", "request_id": "r1"})
+
+    def _of_webhooks(self, request: httpx.Request, path: str) -> Json | httpx.Response:
+        """Answer for the webhook `webhook-1` and its delivery `7`."""
+        if path == "/webhooks" and request.method == "POST":
+            return {**webhook(**json.loads(request.content)), "secret": "whsec_new"}
+        one = "/webhooks/webhook-1"
+        answers: dict[str, Json] = {
+            "/webhooks": {"webhooks": self.webhooks},
+            one: (self.webhooks or [webhook()])[0],
+            f"{one}/deliveries": {"deliveries": self.deliveries, "next_cursor": None},
+            f"{one}/rotate": {"secret": "whsec_another"},
+            f"{one}/test": delivery(state="pending"),
+            f"{one}/enable": webhook(),
+            f"{one}/deliveries/7/retry": delivery(state="pending"),
+            f"{one}/replay": {},
+        }
+        return answers.get(
+            path, httpx.Response(404, json={"status": 404, "code": "webhook_not_found", "detail": "No."})
+        )

@@ -1,0 +1,132 @@
+"""Pages of webhooks."""
+
+from typing import get_args
+
+import pytest
+
+from services.console.words.webhooks import DELIVERY_STATES, EVENTS
+from services.gateway.schemas.webhooks import DeliveryState, EventType
+from tests.console.conftest import Browser
+from tests.support.console.fake_gateway import MAILBOX, RECEIVED, delivery, webhook
+
+PAGE = "/webhooks/webhook-1"
+
+
+class TestList:
+    async def test_shows_webhooks_with_their_states(self, browser: Browser) -> None:
+        browser.gateway.webhooks = [
+            webhook(),
+            webhook(id="w2", failing_since=RECEIVED),
+            webhook(id="w3", status="disabled", disabled_reason="gone", events=[]),
+        ]
+        page = (await browser.get("/webhooks")).text
+        for shown in ("https://shop.example/hook", "the shop", "Enabled", "Failing", "Disabled"):
+            assert shown in page
+
+    async def test_says_what_a_webhook_is_without_one(self, browser: Browser) -> None:
+        assert "No webhook yet" in (await browser.get("/webhooks")).text
+
+    async def test_needs_the_scope(self, browser: Browser) -> None:
+        browser.gateway.refusals["/webhooks"] = (403, "insufficient_scope")
+        page = await browser.get("/webhooks")
+        assert (page.status_code, "This key may not do that" in page.text) == (403, True)
+
+
+class TestCreate:
+    async def test_shows_the_secret_once(self, browser: Browser) -> None:
+        await browser.get("/webhooks")
+        answer = await browser.post(
+            "/webhooks", url=" https://x.example ", event="message.created", mailbox=MAILBOX, backfill="on"
+        )
+        assert "whsec_new" in answer.text
+        assert answer.headers["cache-control"] == "no-store"
+        assert browser.gateway.bodies("POST", "/webhooks") == [
+            {
+                "url": "https://x.example",
+                "events": ["message.created"],
+                "description": "",
+                "backfill": True,
+                "mailbox_ids": [MAILBOX],
+            }
+        ]
+        # As curl, the call that made it; the secret is no part of it.
+        assert "whsec_new" not in (await browser.get(PAGE)).text
+
+    async def test_keeps_what_was_typed_when_it_is_refused(self, browser: Browser) -> None:
+        await browser.get("/webhooks")
+        browser.gateway.refuse_once("POST", "/webhooks", 400, "invalid_webhook")
+        answer = await browser.post("/webhooks", url="https://localhost:1/x", event="sync.failed")
+        assert answer.status_code == 400
+        for shown in ("Such a webhook cannot be made", 'value="https://localhost:1/x"', 'value="sync.failed" checked'):
+            assert shown in answer.text
+
+
+class TestWebhook:
+    async def test_shows_deliveries_with_request_and_answer(self, browser: Browser) -> None:
+        browser.gateway.deliveries = [delivery()]
+        page = (await browser.get(PAGE)).text
+        for shown in ("Parked", "webhook-id: msg_1", "Answered 400", "no such order", "position-1"):
+            assert shown in page
+
+    async def test_says_why_no_answer_came(self, browser: Browser) -> None:
+        attempt = {"at": RECEIVED, "status": None, "error": "timeout", "duration_ms": 15_000, "body": ""}
+        browser.gateway.deliveries = [delivery(state="failing", attempts=[attempt])]
+        assert "No answer came in time." in (await browser.get(PAGE)).text
+
+    async def test_shows_those_in_one_state(self, browser: Browser) -> None:
+        await browser.get(f"{PAGE}?state=parked")
+        assert browser.gateway.requests[-1].url.params["state"] == "parked"
+        assert "No delivery in this state." in browser.pages[-1].text
+
+    @pytest.mark.parametrize("action", ["test", "enable", "deliveries/7/retry"])
+    async def test_does_what_is_asked(self, browser: Browser, action: str) -> None:
+        browser.gateway.webhooks = [webhook(status="disabled", disabled_reason="failing")]
+        browser.gateway.deliveries = [delivery()]
+        page = await browser.get(PAGE)
+        assert f'action="{PAGE}/{action}"' in page.text
+        answer = await browser.post(f"{PAGE}/{action}")
+        assert answer.headers["location"].startswith(f"{PAGE}?done=webhook_")
+        assert browser.gateway.requests[-1].url.path == f"{PAGE}/{action}"
+
+    async def test_shows_another_secret_once(self, browser: Browser) -> None:
+        await browser.get(PAGE)
+        assert "whsec_another" in (await browser.post(f"{PAGE}/rotate", overlap="3600")).text
+        assert browser.gateway.bodies("POST", f"{PAGE}/rotate") == [{"overlap_seconds": 3600}]
+
+    @pytest.mark.parametrize(
+        ("hours", "position", "since"), [("24", "", "2026-11-29T00:53:20+00:00"), ("1", " p1 ", "p1")]
+    )
+    async def test_replays_from_a_time_or_a_position(
+        self, browser: Browser, hours: str, position: str, since: str
+    ) -> None:
+        await browser.get(PAGE)
+        await browser.post(f"{PAGE}/replay", hours=hours, position=position)
+        assert browser.gateway.bodies("POST", f"{PAGE}/replay") == [{"since": since}]
+
+    async def test_is_changed(self, browser: Browser) -> None:
+        page = await browser.get(f"{PAGE}/edit")
+        assert 'value="message.created" checked' in page.text
+        answer = await browser.post(f"{PAGE}/edit", url="https://y.example", event="label.updated", description="d")
+        assert answer.headers["location"] == f"{PAGE}?done=webhook_changed"
+        assert browser.gateway.bodies("PATCH", PAGE) == [
+            {"url": "https://y.example", "events": ["label.updated"], "description": "d"}
+        ]
+
+    async def test_is_deleted(self, browser: Browser) -> None:
+        await browser.get(PAGE)
+        assert (await browser.post(f"{PAGE}/delete")).headers["location"] == "/webhooks?done=webhook_deleted"
+        assert browser.gateway.requests[-1].method == "DELETE"
+
+
+def test_all_events_and_states_of_the_api_have_a_place() -> None:
+    assert {event for events in EVENTS.values() for event in events} == set(get_args(EventType.__value__))
+    assert set(DELIVERY_STATES) == set(get_args(DeliveryState.__value__))
+
+
+async def test_what_receivers_answer_is_text(browser: Browser) -> None:
+    attack = "<script>alert(1)</script>"
+    attempt = {"at": RECEIVED, "status": 500, "error": None, "duration_ms": 1, "body": attack}
+    browser.gateway.deliveries = [delivery(attempts=[attempt])]
+    browser.gateway.webhooks = [webhook(url=f"https://x.example/{attack}", description=attack)]
+    for path in ("/webhooks", PAGE, f"{PAGE}/edit"):
+        assert attack not in (await browser.get(path)).text

@@ -37,7 +37,7 @@ class UsageCounts(TypedDict):
 
     messages_stored: Annotated[int, Field(description="Messages stored, newer versions of them included")]
     changes: Annotated[int, Field(description="Changes of messages and labels, and events, that syncs brought")]
-    deliveries: Deliveries
+    deliveries: Annotated[Deliveries, Field(description="Events for webhooks, by what came of them")]
     provider_units: Annotated[int, Field(description="What calls cost in the providers' own units")]
 
 
@@ -50,6 +50,6 @@ class UsageHour(UsageCounts):
 class Usage(TypedDict):
     """The mailboxes as they are now, and what was used in the last hours."""
 
-    mailboxes: MailboxCounts
+    mailboxes: Annotated[MailboxCounts, Field(description="How many are in which state now")]
     total: Annotated[UsageCounts, Field(description="Of all these hours")]
     hours: Annotated[list[UsageHour], Field(description="Oldest first; the last one goes on")]

@@ -15,6 +15,7 @@ _HOUR = "date_trunc('hour', now(), 'UTC')"
 _COLUMNS = ", ".join(Measure)
 _SUMS = ", ".join(f"sum({measure})::bigint AS {measure}" for measure in Measure)
 _ADDED = ", ".join(f"{measure} = u.{measure} + excluded.{measure}" for measure in Measure)
+_SHOWN = ", ".join(f"coalesce({measure}, 0) AS {measure}" for measure in Measure)
 _PARAMETERS = ", ".join(f"${number}::bigint[]" for number in range(3, len(Measure) + 3))
 
 
@@ -50,7 +51,7 @@ async def of_application(
                 AND hour > {_HOUR} - make_interval(hours => $3)
             GROUP BY hour
         )
-        SELECT h.hour, {", ".join(f"coalesce({measure}, 0) AS {measure}" for measure in Measure)}
+        SELECT h.hour, {_SHOWN}
         FROM generate_series({_HOUR} - make_interval(hours => $3 - 1), {_HOUR}, interval '1 hour') AS h (hour)
         LEFT JOIN used USING (hour) ORDER BY h.hour
         """,

@@ -20,6 +20,9 @@ from deploy.local.postgres import Database, EmbeddedPostgres, PostgresAddress
 from deploy.local.valkey import EmbeddedValkey, RedisAddress
 from tests.support.distribution import SharedStacks, needs_stack, turn
 
+# Collection makes a million objects that stay, over which the collector would pass again and again.
+gc.disable()
+
 # gRPC's fork handlers abort children before exec, and some tests start processes after others have used gRPC.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
@@ -161,9 +164,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over modules and tests, which stay until the end."""
+    """Let the garbage collector begin after modules and tests, which stay until the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, cast
 
 from mailroom.auth.v1.auth_pb2_grpc import ApiKeyServiceStub
@@ -28,8 +29,9 @@ async def _ready() -> bool:
     return True
 
 
+@cache
 def openapi_document() -> dict[str, Any]:
-    """Return the document, with the routes that a setting adds."""
+    """Return the document, with the routes that a setting adds; all tests share it."""
     no_service = cast("ApiKeyServiceStub", None)
     revocations = Revocations(no_service)
     keys = KeySet(_no_keys, algorithm="ES256", retry_interval=1, monotonic=time.monotonic)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from services.kit.observe.http_calls import CallObserver, NameCall, ObservedClient
+from services.kit.tls.authorities import public_authorities
 
 MAX_BODY_BYTES = 1024 * 1024
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -42,6 +43,7 @@ def create_http_client(*, observer: CallObserver, name_call: NameCall) -> httpx.
         observer=observer,
         name_call=name_call,
         follow_redirects=False,
+        verify=public_authorities(trust_env=True),
         # `send` limits the whole call, the wait for a free connection included.
         timeout=None,
         # Callers limit their calls; with a limit here, calls that hang would use up the time of others.

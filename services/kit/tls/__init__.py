@@ -1,1 +1,1 @@
-"""Certificates that name services, and the authority that issues them."""
+"""Certificates that name services, the authority that issues them, and the authorities of public servers."""

@@ -15,8 +15,8 @@ from ipaddress import ip_address
 from typing import override
 
 import httpcore
-import httpx
 
+from services.kit.tls.authorities import public_authorities
 from services.kit.url_guard.addresses import AddressPolicy
 from services.kit.url_guard.destination import Destination
 
@@ -138,7 +138,7 @@ async def open_client(
     backend = GuardedBackend(resolve or _system_resolver(executor), policy, inner=httpcore.AnyIOBackend())
     try:
         async with httpcore.AsyncConnectionPool(
-            ssl_context=tls or httpx.create_ssl_context(),
+            ssl_context=tls or public_authorities(trust_env=True),
             max_connections=None,
             max_keepalive_connections=connections,
             keepalive_expiry=_KEEP_OPEN_SECONDS,

@@ -14,6 +14,7 @@ from google_auth_httplib2 import AuthorizedHttp
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
+from services.kit.tls.authorities import public_authorities
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET
 from tests.support.contract.discovery import Discovery
 
@@ -28,7 +29,7 @@ class GoogleClient:
         self.email = email
         self._discovery = discovery
         self._scope = scope
-        self._http = httpx.Client(base_url=url, trust_env=False)
+        self._http = httpx.Client(base_url=url, trust_env=False, verify=public_authorities(trust_env=False))
         self._transport = httplib2.Http(timeout=20)
         self.service: Any = None
         self.credentials: Any = None

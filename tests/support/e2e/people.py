@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 
+from services.kit.tls.authorities import public_authorities
+
 SYNC_SECONDS = 60
 _LISTED_BY_DEFAULT = frozenset({"SPAM", "TRASH"})
 
@@ -31,7 +33,9 @@ class Provider:
     """The sandbox's control API."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=f"{url}/_sandbox", trust_env=False, timeout=60)
+        self._http = httpx.Client(
+            base_url=f"{url}/_sandbox", trust_env=False, timeout=60, verify=public_authorities(trust_env=False)
+        )
 
     def close(self) -> None:
         self._http.close()

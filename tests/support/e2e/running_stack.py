@@ -19,6 +19,7 @@ from deploy.local.ports import Ports
 from deploy.local.postgres import EmbeddedPostgres
 from deploy.local.supervisor import Server, Service
 from deploy.local.valkey import EmbeddedValkey
+from services.kit.tls.authorities import public_authorities
 
 READY_SECONDS = 60
 STOP_SECONDS = 20
@@ -186,7 +187,7 @@ def _user_servers() -> dict[str, str]:
 def wait_for_answer(url: str, process: subprocess.Popen[bytes], *, log: Path) -> None:
     """Wait until `url` responds 200. Raises AssertionError with the end of the log after a time-out."""
     deadline = time.monotonic() + READY_SECONDS
-    with httpx.Client(trust_env=False, timeout=2) as client:
+    with httpx.Client(trust_env=False, timeout=2, verify=public_authorities(trust_env=False)) as client:
         while time.monotonic() < deadline and process.poll() is None:
             with suppress(httpx.TransportError):
                 if client.get(url).status_code == httpx.codes.OK:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from services.kit.tls.authorities import public_authorities
+
 SECONDS = 30
 # Between a response and the client's next request: leaves services the CPU time to start and stop.
-PAUSE = 0.02
+PAUSE = 0.1
 
 
 class Balancer:
@@ -41,7 +43,7 @@ class Balancer:
             thread.join()
 
     def _ask(self, ended: threading.Event) -> None:
-        with httpx.Client(trust_env=False, timeout=1) as http:
+        with httpx.Client(trust_env=False, timeout=1, verify=public_authorities(trust_env=False)) as http:
             while not ended.wait(0.05):
                 self._ready = [base for base, url in self._readiness.items() if _is_ready(http, url)]
 
@@ -74,7 +76,7 @@ class Traffic:
 
     def loop(self, name: str, ask: Ask, balancer: Balancer, ended: threading.Event) -> None:
         """Repeat a request."""
-        with httpx.Client(trust_env=False, timeout=SECONDS) as http:
+        with httpx.Client(trust_env=False, timeout=SECONDS, verify=public_authorities(trust_env=False)) as http:
             while not ended.wait(PAUSE):
                 http.base_url = balancer.pick()
                 try:

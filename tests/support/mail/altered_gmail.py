@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.kit.http.server import serve_http
+from services.kit.tls.authorities import public_authorities
 from tests.support.mail.sandbox_control import Sandbox
 
 Accent = Callable[[dict[str, Any]], dict[str, Any]]
@@ -85,7 +86,9 @@ class Manners:
 @asynccontextmanager
 async def served_with_accent(sandbox: Sandbox, manners: Manners) -> AsyncIterator[str]:
     """The origin of such a provider, for as long as the context lasts."""
-    async with httpx.AsyncClient(base_url=sandbox.url, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=sandbox.url, timeout=20, trust_env=False, verify=public_authorities(trust_env=False)
+    ) as http:
         provider = _Provider(http, manners)
         routes = [Route("/{path:path}", provider.answer, methods=["GET", "POST"])]
         async with serve_http(Starlette(routes=routes), host="127.0.0.1", port=0) as port:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 from redis.asyncio import Redis
 
+from services.kit.tls.authorities import public_authorities
 from services.mail.downloads.disk_cache import DiskCache
 from services.mail.downloads.fetch import Download, Downloads
 from services.mail.ids import PublicId
@@ -81,7 +82,7 @@ async def downloads(
         concurrency_limit=ConcurrencyLimit(servers.redis),
         tokens=ProviderTokenCache(stage.auth),
     )
-    async with httpx.AsyncClient(timeout=timeout, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=timeout, trust_env=False, verify=public_authorities(trust_env=False)) as http:
         source = GmailDownloads(Exchange(http), api_url=servers.sandbox.url, costs=GMAIL_COSTS["2026-05"])
         yield StageDownloads(
             stage,

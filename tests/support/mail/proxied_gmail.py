@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.kit.http.server import serve_http
+from services.kit.tls.authorities import public_authorities
 from tests.support.mail.sandbox_control import Sandbox
 
 LARGEST_PAGE = "500"
@@ -59,7 +60,9 @@ Answer = Callable[[ProxiedCall], Awaitable[Response | None]]
 @asynccontextmanager
 async def proxied(sandbox: Sandbox, answer: Answer) -> AsyncIterator[str]:
     """The origin of such a proxy, for as long as the context lasts."""
-    async with httpx.AsyncClient(base_url=sandbox.url, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=sandbox.url, timeout=20, trust_env=False, verify=public_authorities(trust_env=False)
+    ) as http:
 
         async def handle(request: Request) -> Response:
             call = ProxiedCall(request, http)

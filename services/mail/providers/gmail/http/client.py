@@ -7,6 +7,7 @@ from typing import Any, Final
 import httpx
 
 from services.kit.observe.http_calls import CallObserver, ObservedClient
+from services.kit.tls.authorities import public_authorities
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 
 # A request with this extension set gets a connection of its own, which is closed afterwards.
@@ -58,7 +59,7 @@ class _Transport(httpx.AsyncBaseTransport):
     """A transport over kept connections, or over a new one for each request with OWN_CONNECTION."""
 
     def __init__(self, deadlines: Deadlines) -> None:
-        tls = httpx.create_ssl_context(trust_env=False)
+        tls = public_authorities(trust_env=False)
         options = _socket_options(deadlines.between)
 
         def transport(*, kept: int | None) -> httpx.AsyncHTTPTransport:

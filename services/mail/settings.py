@@ -166,7 +166,7 @@ class DelivererSettings(WebhookSettings, DelivererDatabaseSettings, ProcessSetti
     deliverer_admin_host: str = "127.0.0.1"
     deliverer_admin_port: int = Field(9105, ge=0, le=65535)
     deliverer_slots: int = Field(64, ge=1, le=1000)
-    deliverer_slots_per_endpoint: int = Field(8, ge=1, le=1000)
+    deliverer_slots_per_endpoint: int = Field(32, ge=1, le=1000)
     deliverer_postgres_pool: int = Field(10, ge=2)
     # Seconds of a try, until the answer is read.
     webhook_timeout_seconds: float = Field(15, ge=1, le=60)

@@ -21,12 +21,14 @@ from services.kit.url_guard.addresses import AddressPolicy
 from services.kit.url_guard.client import open_client
 from services.mail.deliverer.deliverer import Deliverer
 from services.mail.deliverer.feed_delivery import FeedDelivery
+from services.mail.deliverer.feed_reader import FeedReader
 from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.deliverer.sender import Sender
 from services.mail.deliverer.single_delivery import SingleDelivery
 from services.mail.deliverer.upkeep import upkeep_tasks
 from services.mail.settings import DelivererSettings
 from services.mail.spelling import spelling_of
+from services.mail.store import connection
 from services.mail.store.connection import Pool, is_reachable, reason_if_lost
 from services.mail.usage import UsageCounter
 from services.mail.webhooks.health import EndpointHealth
@@ -52,6 +54,7 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
             application_name="mail-deliverer",
             size=settings.deliverer_postgres_pool,
             tracer=telemetry.tracer,
+            on_connect=connection.commit_without_waiting,
         )
         stack.push_async_callback(pool.close)
         postgres.show_pool(pool, pools)
@@ -90,13 +93,11 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
             feeds=FeedDelivery(
                 pool,
                 owner=uuid4(),
+                reader=FeedReader(pool, ids=ids, secrets=secrets, lease_seconds=lease_seconds),
                 sender=sender,
-                ids=ids,
-                secrets=secrets,
                 health=health,
                 metrics=metrics,
                 usage=usage,
-                rules=rules,
                 lease_seconds=lease_seconds,
             ),
             singles=SingleDelivery(

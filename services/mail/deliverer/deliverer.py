@@ -50,7 +50,8 @@ class _Work:
 class Deliverer:
     """Delivers with up to `slots` tries at a time, and up to `slots_per_endpoint` for one endpoint.
 
-    An endpoint to which nothing could be delivered last gets one slot: it costs others nothing.
+    An endpoint gets no more than it leaves free, and one to which nothing could be delivered last gets one: it costs
+    others nothing.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Deliverer:
         self._running: dict[_Work, asyncio.Task[None]] = {}
         self._failing: set[UUID] = set()
         self._moved: set[int] = set()
+        # Runs during which there was news: they may have read the feed before.
+        self._outdated: set[_Work] = set()
         self._has_news = asyncio.Event()
         self._is_to_look = asyncio.Event()
         self._is_stopping = False
@@ -107,6 +110,7 @@ class Deliverer:
             await asyncio.sleep(self._timing.gather)
             self._has_news.clear()
             moved, self._moved = self._moved, set()
+            self._outdated.update(work for work in self._running if not work.is_single and work.number in moved)
             try:
                 async with self._pool.acquire() as connection:
                     found = await cursors.waiting(connection, list(moved))
@@ -160,7 +164,10 @@ class Deliverer:
                     has_started |= started
 
     def _room(self, endpoint_id: UUID) -> int:
-        return 1 if endpoint_id in self._failing else self._slots_per_endpoint
+        """Return how many slots an endpoint may have: as many as are left free, so that no few of them take all."""
+        if endpoint_id in self._failing:
+            return 1
+        return min(self._slots_per_endpoint, self._slots - len(self._running))
 
     def _start_one(self, endpoint_id: UUID) -> bool:
         """Start the first work of an endpoint that is not under way; return whether there was one."""
@@ -192,6 +199,9 @@ class Deliverer:
             del self._running[work]
             if goes_on:
                 self._ready.setdefault(work.endpoint_id, {})[work] = None
+            if work in self._outdated:
+                self._outdated.discard(work)
+                self._note_moved(work.number)
             self._start_ready()
 
     def _note_health(self, endpoint_id: UUID, delivered: bool | None) -> None:

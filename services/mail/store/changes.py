@@ -95,6 +95,12 @@ Their rows of `changed` also have `messages` and `unread`: by how much these cou
 """
 
 
+# Of the mailbox $1 after the change $2.
+_FIRST_KEPT = """
+    SELECT seq FROM message_changes WHERE mailbox_id = $1 AND seq > $2 AND changed_at > now() - $3::interval
+    ORDER BY seq LIMIT 1
+"""
+
 # The webhooks' statements name no control table.
 _SUMMARY_OF_ACCOUNT = SUMMARY.replace("b.account_id", "$2::uuid AS account_id")
 
@@ -146,10 +152,14 @@ class Told(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """The latest position of a feed, and the number after which webhooks begin; None while the first sync goes on."""
+    """The latest position of a feed, and the number after which webhooks begin; None while the first sync goes on.
+
+    `first_kept` is the number of the first kept change after a given one.
+    """
 
     latest: Position
     live_from: int | None
+    first_kept: int | None = None
 
 
 async def position(connection: Connection, mailbox_id: int) -> Position:
@@ -200,27 +210,26 @@ async def is_in_feed(connection: Connection, mailbox_id: int, seen: Position, *,
     return last_seq is not None and seen.seq <= last_seq
 
 
-async def feed(connection: Connection, mailbox_id: int) -> Feed | None:
-    """Return where the feed of a mailbox stands; None for one without changes."""
+async def feed(connection: Connection, mailbox_id: int, *, after: int) -> Feed | None:
+    """Return where the feed of a mailbox stands, and its first kept change after a number; None without changes."""
     row = await connection.fetchrow(
-        "SELECT incarnation, last_seq, live_from FROM change_feeds WHERE mailbox_id = $1", mailbox_id
+        f"""
+        SELECT incarnation, last_seq, live_from, ({_FIRST_KEPT}) AS first_kept
+        FROM change_feeds WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        after,
+        KEPT,
     )
     if row is None:
         return None
-    return Feed(latest=Position(incarnation=row["incarnation"], seq=row["last_seq"]), live_from=row["live_from"])
+    latest = Position(incarnation=row["incarnation"], seq=row["last_seq"])
+    return Feed(latest=latest, live_from=row["live_from"], first_kept=row["first_kept"])
 
 
 async def first_kept(connection: Connection, mailbox_id: int, seq: int) -> int | None:
     """Return the number of the first kept change after `seq`."""
-    found: int | None = await connection.fetchval(
-        """
-        SELECT seq FROM message_changes WHERE mailbox_id = $1 AND seq > $2 AND changed_at > now() - $3::interval
-        ORDER BY seq LIMIT 1
-        """,
-        mailbox_id,
-        seq,
-        KEPT,
-    )
+    found: int | None = await connection.fetchval(_FIRST_KEPT, mailbox_id, seq, KEPT)
     return found
 
 

@@ -718,9 +718,10 @@ webhook_cursors = Table(
     # delivered, since the mailbox is disconnected.
     Column("resync_due", Boolean, nullable=False, server_default=text("false")),
     Column("is_ended", Boolean, nullable=False, server_default=text("false")),
-    # Failed tries of the next event, since when, and whether the endpoint was down or refused it.
+    # Failed tries of the next event, since when, and whether the endpoint refused it the last time.
     Column("tries", BigInteger, nullable=False, server_default=text("0")),
     _time("failing_since", nullable=True),
+    Column("is_refused", Boolean, nullable=False, server_default=text("false")),
     _time("due_at", nullable=True),
     Column("lease_owner", Uuid),
     _time("lease_until", nullable=True),

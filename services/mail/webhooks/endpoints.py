@@ -126,7 +126,7 @@ class Webhooks:
         async with self._pool.acquire() as connection, connection.transaction():
             await _find(connection, application_id, endpoint_id, lock=True)
             await store.enable(connection, endpoint_id)
-            await cursors.wake(connection, endpoint_id)
+            await cursors.wake(connection, endpoint_id, down_since=None)
             return await _find(connection, application_id, endpoint_id)
 
     async def deliveries(

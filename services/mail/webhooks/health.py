@@ -68,7 +68,7 @@ class EndpointHealth:
             return endpoint
         async with self._pool.acquire() as connection:
             await endpoints.note_success(connection, endpoint.endpoint_id)
-            await cursors.wake(connection, endpoint.endpoint_id)
+            await cursors.wake(connection, endpoint.endpoint_id, down_since=endpoint.failing_since)
         return replace(endpoint, failing_since=None, refused_in_row=0)
 
     async def note_failure(self, endpoint: Endpoint, verdict: Verdict, *, parked: bool) -> Endpoint:

@@ -1,37 +1,33 @@
-"""A deliverer at work in a test, and feeds that a test fills itself."""
+"""A deliverer at work in a test."""
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 
 from services.kit.stores.postgres import create_pool
 from services.kit.url_guard.addresses import AddressPolicy
 from services.kit.url_guard.client import open_client
-from services.mail import events
 from services.mail.deliverer.deliverer import Deliverer, Timing
 from services.mail.deliverer.feed_delivery import FeedDelivery
+from services.mail.deliverer.feed_reader import FeedReader
 from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.deliverer.sender import Sender
 from services.mail.deliverer.single_delivery import SingleDelivery
-from services.mail.model import DEFAULT_APPLICATION, Mailbox
-from services.mail.store import changes
 from services.mail.store.control import public_id_key
 from services.mail.usage import UsageCounter
 from services.mail.webhooks.endpoints import Webhooks
 from services.mail.webhooks.health import EndpointHealth
-from services.mail.webhooks.model import Endpoint, EndpointRules
 from services.mail.webhooks.retries import RetryRules
 from services.mail.webhooks.secrets import EndpointSecrets, webhook_cipher
+from tests.support.mail.filled_feeds import FilledFeeds
 from tests.support.mail.servers import Servers, connect
-from tests.support.mail.stored import add_mailbox, store
-from tests.support.mail.webhook_receiver import Receiver
 
 LOOPBACK = AddressPolicy([ip_network("127.0.0.0/8")])
 # The shape of the published schedule, in hundredths of seconds.
@@ -55,6 +51,8 @@ class DelivererOptions:
     slots_per_endpoint: int = 4
     seconds: float = 1.0
     lease_seconds: float = 2.0
+    # A step that waits for a second connection while it holds one never goes on.
+    connections: int = 1
 
 
 @dataclass
@@ -72,44 +70,10 @@ class RunningDeliverer:
 
 
 @dataclass
-class WebhookStage:
-    """An application with webhooks and mailboxes whose feeds a test fills."""
+class WebhookStage(FilledFeeds):
+    """An application with webhooks and mailboxes whose feeds a test fills, and deliverers."""
 
     servers: Servers
-    webhooks: Webhooks
-    application_id: UUID = DEFAULT_APPLICATION
-    _messages: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-    async def mailbox(self, *, is_live: bool = True) -> Mailbox:
-        """Add a mailbox; its first sync has ended if it `is_live`."""
-        async with self.servers.pool.acquire() as connection:
-            mailbox = await add_mailbox(connection, email=f"ada{uuid4().hex}@example.com")
-            await store(connection, mailbox.mailbox_id, "first")
-            if is_live:
-                await changes.go_live(connection, mailbox.mailbox_id)
-            await events.announce(connection, mailbox.mailbox_id)
-        return mailbox
-
-    async def change(self, mailbox: Mailbox, number: int = 1) -> None:
-        """Store so many new messages, each a change, and announce them as a turn does."""
-        async with self.servers.pool.acquire() as connection:
-            ids = [f"m{next(self._messages)}" for _ in range(number)]
-            await store(connection, mailbox.mailbox_id, *ids)
-            await events.announce(connection, mailbox.mailbox_id)
-
-    async def endpoint(
-        self,
-        receiver: Receiver,
-        *,
-        event_types: Sequence[str] = (),
-        account_ids: Sequence[UUID] | None = None,
-        backfill: bool = False,
-    ) -> Endpoint:
-        """Make an endpoint of the receiver, which verifies what it gets."""
-        rules = EndpointRules(url=receiver.url, event_types=event_types, account_ids=account_ids, backfill=backfill)
-        endpoint, secret = await self.webhooks.create(self.application_id, rules)
-        receiver.secrets = [secret]
-        return endpoint
 
     @asynccontextmanager
     async def deliverer(self, options: DelivererOptions | None = None) -> AsyncIterator[RunningDeliverer]:
@@ -119,14 +83,15 @@ class WebhookStage:
 
     async def shift(self, column: str, table: str, by: timedelta) -> None:
         """Make times of a table earlier, as if so much time had passed."""
-        await self.servers.pool.execute(f"UPDATE {table} SET {column} = {column} - $1::interval", by)  # noqa: S608 - constants
+        await self.pool.execute(f"UPDATE {table} SET {column} = {column} - $1::interval", by)  # noqa: S608 - constants
 
 
 @asynccontextmanager
 async def webhook_stage(servers: Servers) -> AsyncIterator[WebhookStage]:
     """Open a stage without mailboxes and endpoints."""
     await servers.empty()
-    yield WebhookStage(servers, Webhooks(servers.mail_pool, secrets=endpoint_secrets(), allow_http=True, most=20))
+    webhooks = Webhooks(servers.mail_pool, secrets=endpoint_secrets(), allow_http=True, most=20)
+    yield WebhookStage(pool=servers.pool, webhooks=webhooks, servers=servers)
 
 
 @asynccontextmanager
@@ -134,7 +99,7 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
     """Run a deliverer on connections of its own until the block ends."""
     name = f"mail-deliverer-{next(_numbers)}"
     async with AsyncExitStack() as stack:
-        pool = await create_pool(servers.deliverer_database, application_name=name, size=8)
+        pool = await create_pool(servers.deliverer_database, application_name=name, size=options.connections)
         stack.push_async_callback(pool.close)
         async with pool.acquire() as connection:
             ids = await public_id_key.load(connection)
@@ -151,13 +116,11 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
             feeds=FeedDelivery(
                 pool,
                 owner=uuid4(),
+                reader=FeedReader(pool, ids=ids, secrets=secrets, lease_seconds=options.lease_seconds),
                 sender=sender,
-                ids=ids,
-                secrets=secrets,
                 health=EndpointHealth(pool, rules=options.rules, disabled=metrics.disabled),
                 metrics=metrics,
                 usage=usage,
-                rules=options.rules,
                 lease_seconds=options.lease_seconds,
             ),
             singles=SingleDelivery(

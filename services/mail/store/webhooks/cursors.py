@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from services.mail.store.connection import Connection
+from services.mail.store.webhooks.endpoints import COLUMNS, endpoint_of
 from services.mail.webhooks.model import CursorLease, Endpoint
 
 _LEASED = "endpoint_id = $1 AND mailbox_id = $2 AND lease_owner = $3 AND lease_epoch = $4"
@@ -32,6 +33,15 @@ class Head:
     seq: int
     incarnation: int
     disconnected_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedFeed:
+    """A feed on its way to an endpoint, with the encrypted secrets that sign now, the newest first."""
+
+    endpoint: Endpoint
+    secrets: Sequence[bytes]
+    head: Head
 
 
 async def waiting(connection: Connection, mailbox_ids: Sequence[int]) -> list[tuple[UUID, int]]:
@@ -100,12 +110,24 @@ async def claim(
     return None if row is None else _lease_of(row)
 
 
-async def head(connection: Connection, mailbox_id: int) -> Head | None:
-    """Return the head of a mailbox's feed."""
+async def opened(connection: Connection, lease: CursorLease) -> OpenedFeed | None:
+    """Return what a delivery from a claimed cursor needs; None if its endpoint is disabled, or the feed no more."""
     row = await connection.fetchrow(
-        "SELECT account_id, seq, incarnation, disconnected_at FROM feed_heads WHERE mailbox_id = $1", mailbox_id
+        f"""
+        SELECT {COLUMNS}, h.account_id, h.seq, h.incarnation, h.disconnected_at, ARRAY(
+            SELECT encrypted FROM webhook_secrets
+            WHERE endpoint_id = $1 AND (ends_at IS NULL OR ends_at > now()) ORDER BY secret_id DESC
+        ) AS secrets
+        FROM webhook_endpoints e JOIN feed_heads h ON h.mailbox_id = $2
+        WHERE e.endpoint_id = $1 AND e.disabled_reason = ''
+        """,
+        lease.endpoint_id,
+        lease.mailbox_id,
     )
-    return None if row is None else Head(**row)
+    if row is None:
+        return None
+    head = Head(**{name: row[name] for name in ("account_id", "seq", "incarnation", "disconnected_at")})
+    return OpenedFeed(endpoint=endpoint_of(row), secrets=[bytes(each) for each in row["secrets"]], head=head)
 
 
 async def begin(connection: Connection, lease: CursorLease, *, seq: int, incarnation: int) -> bool:
@@ -128,6 +150,17 @@ async def require_resync(connection: Connection, lease: CursorLease, *, seq: int
         f"UPDATE webhook_cursors SET seq = $5, resync_due = true, tries = 0, failing_since = NULL WHERE {_LEASED}",
         *_key(lease),
         seq,
+    )
+    return done == "UPDATE 1"
+
+
+async def skip(connection: Connection, lease: CursorLease, *, seq: int, lease_seconds: float) -> bool:
+    """Go on after changes that the endpoint does not want; return whether the lease was still held."""
+    done = await connection.execute(
+        f"UPDATE webhook_cursors SET seq = $5, lease_until = now() + make_interval(secs => $6) WHERE {_LEASED}",
+        *_key(lease),
+        seq,
+        lease_seconds,
     )
     return done == "UPDATE 1"
 
@@ -156,11 +189,20 @@ async def release(connection: Connection, lease: CursorLease, *, seq: int | None
     return bool(moved)
 
 
-async def wake(connection: Connection, endpoint_id: UUID) -> None:
-    """Make all failed events of an endpoint due now: it takes events again."""
+async def wake(connection: Connection, endpoint_id: UUID, *, down_since: datetime | None) -> None:
+    """Bring failed events of an endpoint forward that takes events again; it was down since then, None: for ever.
+
+    What has failed in this time is due now. What has failed before meets an endpoint that takes other events: it waits
+    for as long again as it has failed. Refused events keep their schedule.
+    """
     await connection.execute(
-        "UPDATE webhook_cursors SET due_at = now() WHERE endpoint_id = $1 AND due_at > now() AND lease_until IS NULL",
+        """
+        UPDATE webhook_cursors SET due_at = least(due_at, CASE
+            WHEN $2::timestamptz IS NULL OR failing_since >= $2 THEN now() ELSE now() + (now() - failing_since) END)
+        WHERE endpoint_id = $1 AND due_at > now() AND lease_until IS NULL AND NOT is_refused
+        """,
         endpoint_id,
+        down_since,
     )
 
 

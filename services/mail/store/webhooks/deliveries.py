@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ import asyncpg
 
 from services.mail.store.connection import Connection
 from services.mail.store.webhooks.endpoints import CHANNEL
-from services.mail.webhooks.model import Attempt, CursorLease, Delivery, DeliveryState, Event
+from services.mail.webhooks.model import Attempt, CursorLease, Delivery, DeliveryState, Event, EventType
 
 # Tries of an event that are kept, the last ones.
 _KEPT_TRIES = 10
@@ -19,18 +20,28 @@ _COLUMNS = (
     "delivery_id, event_id, event_type, account_id, mailbox_id, seq, incarnation, state, tries, attempts, created_at, "
     "due_at, ended_at, data"
 )
-# Of an event of a feed: the parameters are those of `_row`.
+# Of an event of a feed whose cursor has moved: the parameters are those of `_row`.
 _RECORDED = f"""
-    INSERT INTO webhook_deliveries AS d (endpoint_id, mailbox_id, event_id, event_type, account_id, seq, incarnation,
-        state, attempts, tries, ended_at)
-    SELECT $1, $2, $5, $6, $7::uuid, $8::bigint, $9::bigint, $10::text, $11::jsonb, 1,
-        CASE WHEN $10 <> 'failing' THEN now() END
-    FROM moved
-    ON CONFLICT (endpoint_id, event_id) DO UPDATE
-    SET state = excluded.state, tries = d.tries + 1, attempts = {_LAST_TRIES}, ended_at = excluded.ended_at,
-        due_at = NULL
-    RETURNING true
+    recorded AS (
+        INSERT INTO webhook_deliveries AS d (endpoint_id, mailbox_id, event_id, event_type, account_id, seq,
+            incarnation, state, attempts, tries, ended_at)
+        SELECT $1, $2, $5, $6, $7::uuid, $8::bigint, $9::bigint, $10::text, $11::jsonb, 1,
+            CASE WHEN $10 <> 'failing' THEN now() END
+        FROM moved
+        ON CONFLICT (endpoint_id, event_id) DO UPDATE
+        SET state = excluded.state, tries = d.tries + 1, attempts = {_LAST_TRIES}, ended_at = excluded.ended_at,
+            due_at = NULL
+    )
 """
+
+
+class Passed(Enum):
+    """Whether a cursor is still held after an event of its feed, or the deliverer that had the lease lost it."""
+
+    HELD = "held"
+    # Given back: the event was the last one of the feed.
+    FREE = "free"
+    LOST = "lost"
 
 
 async def record_passed(
@@ -40,49 +51,56 @@ async def record_passed(
     attempt: Attempt,
     *,
     state: DeliveryState,
+    until: int,
     lease_seconds: float,
-    is_last: bool = False,
-) -> bool:
-    """Record that an event was delivered or parked, and go on after it; return whether the lease was still held.
+) -> Passed:
+    """Record that an event was delivered or parked, and go on after it; give the cursor back if nothing follows.
 
-    `is_last`: nothing follows in this feed.
+    `until` is the last change that the caller knows of.
     """
-    recorded: bool | None = await connection.fetchval(
+    is_held: bool | None = await connection.fetchval(
         f"""
         WITH moved AS (
-            UPDATE webhook_cursors
+            UPDATE webhook_cursors c
             SET seq = $8, previous_seq = $8, previous_incarnation = $9, chain_start = false, resync_due = false,
                 is_ended = $13, tries = 0, failing_since = NULL, due_at = NULL,
-                lease_until = now() + make_interval(secs => $12)
-            WHERE endpoint_id = $1 AND mailbox_id = $2 AND lease_owner = $3 AND lease_epoch = $4
-            RETURNING true
-        )
-        {_RECORDED}
+                lease_owner = CASE WHEN greatest(h.seq, $14) > $8 THEN c.lease_owner END,
+                lease_until = CASE WHEN greatest(h.seq, $14) > $8 THEN now() + make_interval(secs => $12) END
+            FROM feed_heads h
+            WHERE h.mailbox_id = $2 AND c.endpoint_id = $1 AND c.mailbox_id = $2 AND c.lease_owner = $3
+                AND c.lease_epoch = $4
+            RETURNING c.lease_owner IS NOT NULL AS is_held
+        ), {_RECORDED}
+        SELECT is_held FROM moved
         """,
         *_row(lease, event, attempt, state),
         lease_seconds,
-        is_last,
+        event.event_type is EventType.DISCONNECTED,
+        until,
     )
-    return recorded is not None
+    if is_held is None:
+        return Passed.LOST
+    return Passed.HELD if is_held else Passed.FREE
 
 
 async def record_failed(
-    connection: Connection, lease: CursorLease, event: Event, attempt: Attempt, *, pause: float
+    connection: Connection, lease: CursorLease, event: Event, attempt: Attempt, *, pause: float, refused: bool
 ) -> bool:
     """Record that an event was not delivered, and give the cursor back; return whether the lease was still held."""
     recorded: bool | None = await connection.fetchval(
         f"""
         WITH moved AS (
             UPDATE webhook_cursors
-            SET tries = tries + 1, failing_since = coalesce(failing_since, now()),
+            SET tries = tries + 1, failing_since = coalesce(failing_since, now()), is_refused = $13,
                 due_at = now() + make_interval(secs => $12), lease_owner = NULL, lease_until = NULL
             WHERE endpoint_id = $1 AND mailbox_id = $2 AND lease_owner = $3 AND lease_epoch = $4
             RETURNING true
-        )
-        {_RECORDED}
+        ), {_RECORDED}
+        SELECT true FROM moved
         """,
         *_row(lease, event, attempt, DeliveryState.FAILING),
         pause,
+        refused,
     )
     return recorded is not None
 

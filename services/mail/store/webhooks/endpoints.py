@@ -12,7 +12,8 @@ from services.mail.webhooks.model import DisabledReason, Endpoint, EndpointRules
 
 # Deliverers listen: an endpoint is new, changed, or has something to deliver. There is no payload.
 CHANNEL = "webhooks_changed"
-_COLUMNS = """
+# Of an endpoint `e`.
+COLUMNS = """
     e.endpoint_id, e.application_id, e.url, e.description, e.event_types, e.account_ids, e.backfill, e.disabled_reason,
     e.starts_at, e.failing_since, e.refused_in_row, e.created_at, e.disabled_at
 """
@@ -47,7 +48,7 @@ async def add(connection: Connection, endpoint_id: UUID, application_id: UUID, r
         INSERT INTO webhook_endpoints AS e
             (endpoint_id, application_id, url, description, event_types, account_ids, backfill, starts_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $7 THEN 'epoch' ELSE now() END)
-        RETURNING {_COLUMNS}
+        RETURNING {COLUMNS}
         """,
         endpoint_id,
         application_id,
@@ -65,7 +66,7 @@ async def add(connection: Connection, endpoint_id: UUID, application_id: UUID, r
 async def of_application(connection: Connection, application_id: UUID) -> list[Endpoint]:
     """Return the endpoints of an application, oldest first."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM webhook_endpoints e WHERE application_id = $1 ORDER BY created_at, endpoint_id",
+        f"SELECT {COLUMNS} FROM webhook_endpoints e WHERE application_id = $1 ORDER BY created_at, endpoint_id",
         application_id,
     )
     return [endpoint_of(row) for row in rows]
@@ -78,24 +79,16 @@ async def find(
     if lock:
         await connection.execute("SELECT FROM webhook_endpoints WHERE endpoint_id = $1 FOR UPDATE", endpoint_id)
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM webhook_endpoints e WHERE application_id = $1 AND endpoint_id = $2",
+        f"SELECT {COLUMNS} FROM webhook_endpoints e WHERE application_id = $1 AND endpoint_id = $2",
         application_id,
         endpoint_id,
     )
     return None if row is None else endpoint_of(row)
 
 
-async def load(connection: Connection, endpoint_id: UUID) -> Endpoint | None:
-    """Return an endpoint that is enabled."""
-    row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM webhook_endpoints e WHERE endpoint_id = $1 AND disabled_reason = ''", endpoint_id
-    )
-    return None if row is None else endpoint_of(row)
-
-
 async def by_id(connection: Connection, endpoint_id: UUID) -> Endpoint | None:
     """Return an endpoint, also one that is disabled."""
-    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM webhook_endpoints e WHERE endpoint_id = $1", endpoint_id)
+    row = await connection.fetchrow(f"SELECT {COLUMNS} FROM webhook_endpoints e WHERE endpoint_id = $1", endpoint_id)
     return None if row is None else endpoint_of(row)
 
 

@@ -1,0 +1,152 @@
+"""The events of a feed that wait for an endpoint, from the cursor to the head of the feed."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from services.kit.cipher import DecryptionError
+from services.mail.deliverer.feed_run import FeedRun
+from services.mail.ids import PublicIds
+from services.mail.store import changes, labels
+from services.mail.store.connection import Connection, Pool
+from services.mail.store.webhooks import cursors
+from services.mail.webhooks.events import EventWriter, type_of
+from services.mail.webhooks.model import CursorLease, Event, EventType
+from services.mail.webhooks.secrets import EndpointSecrets
+
+# Changes that are read at once.
+_PAGE = 100
+# A mailbox without changes is at the beginning of its feed.
+_NO_FEED = changes.Feed(latest=changes.Position(incarnation=0, seq=0), live_from=None)
+
+log = structlog.get_logger()
+
+
+class FeedReader:
+    """Opens claimed cursors and reads their feeds."""
+
+    def __init__(self, pool: Pool, *, ids: PublicIds, secrets: EndpointSecrets, lease_seconds: float) -> None:
+        self._pool = pool
+        self._ids = ids
+        self._secrets = secrets
+        self._lease_seconds = lease_seconds
+
+    async def open(self, lease: CursorLease, *, is_stopping: Callable[[], bool]) -> FeedRun | None:
+        """Return a run; None if the endpoint is disabled, its secret does not open, or the feed is no more."""
+        async with self._pool.acquire() as connection:
+            found = await cursors.opened(connection, lease)
+        if found is None:
+            return None
+        try:
+            secrets = [self._secrets.decrypt(record, lease.endpoint_id) for record in found.secrets]
+        except DecryptionError as error:
+            log.error("the secret of a webhook does not open", webhook_id=str(lease.endpoint_id), reason=str(error))
+            return None
+        writer = EventWriter(
+            self._ids, endpoint_id=lease.endpoint_id, mailbox_id=lease.mailbox_id, account_id=found.head.account_id
+        )
+        return FeedRun(
+            lease=lease,
+            endpoint=found.endpoint,
+            secrets=secrets,
+            head=found.head,
+            writer=writer,
+            began=time.monotonic(),
+            is_stopping=is_stopping,
+            seq=lease.seq or 0,
+            previous=(lease.previous_incarnation, lease.previous_seq),
+            chain_start=lease.chain_start,
+            tries=lease.tries,
+        )
+
+    async def events(self, run: FeedRun) -> AsyncGenerator[Event]:
+        """Yield the events that wait, as their changes are now; the caller notes what came of each in the run."""
+        if run.head.disconnected_at is not None:
+            async for event in self._end(run, run.head.disconnected_at):
+                yield event
+            return
+        async with self._pool.acquire() as connection:
+            feed = await changes.feed(connection, run.lease.mailbox_id, after=run.seq) or _NO_FEED
+            run.until = feed.latest.seq
+            if not await _find_place(connection, run, feed):
+                return
+        if run.lease.resync_due:
+            yield _resync(run, feed)
+        # Up to the end of the first sync there are events only, unless all is asked for.
+        live_from = 0 if run.endpoint.rules.backfill else feed.live_from if feed.live_from is not None else run.until
+        while run.seq < run.until:
+            page = await self._page(run, live_from=live_from)
+            wanted = [change for change in page if run.endpoint.wants(type_of(change))]
+            for change in wanted:
+                chain = run.chain(replayed=change.seq <= run.lease.replayed_until)
+                yield run.writer.of_change(change, incarnation=feed.latest.incarnation, chain=chain)
+            run.seq = page[-1].seq if len(page) == _PAGE else run.until
+            if not wanted and run.seq < run.until and (run.is_over() or not await self._skip(run)):
+                return
+
+    async def _page(self, run: FeedRun, *, live_from: int) -> list[changes.Told]:
+        mailbox_id = run.lease.mailbox_id
+        async with self._pool.acquire() as connection:
+            return await changes.to_tell(
+                connection,
+                mailbox_id,
+                account_id=run.head.account_id,
+                after=run.seq,
+                until=run.until,
+                live_from=live_from,
+                limit=_PAGE,
+                label_names=await labels.names(connection, mailbox_id),
+            )
+
+    async def _skip(self, run: FeedRun) -> bool:
+        """Keep the place, and the lease, while nothing is wanted; return whether the lease is still held."""
+        async with self._pool.acquire() as connection:
+            return await cursors.skip(connection, run.lease, seq=run.seq, lease_seconds=self._lease_seconds)
+
+    async def _end(self, run: FeedRun, at: datetime) -> AsyncGenerator[Event]:
+        """Yield the last event of a mailbox that is disconnected. What was pending of its mail is dropped."""
+        if run.endpoint.wants(EventType.DISCONNECTED):
+            head = run.head
+            yield run.writer.of_end(
+                EventType.DISCONNECTED, seq=head.seq, incarnation=head.incarnation, at=at, chain=run.chain()
+            )
+            return
+        async with self._pool.acquire() as connection:
+            await cursors.end(connection, run.lease)
+
+
+async def _find_place(connection: Connection, run: FeedRun, feed: changes.Feed) -> bool:
+    """Find where a new cursor begins, and whether changes after the cursor are lost; return whether it goes on."""
+    lease, latest = run.lease, feed.latest
+    if lease.seq is None:
+        start = await _start_of(connection, run, feed)
+        run.seq, run.previous, run.chain_start = start, (latest.incarnation, start), True
+        return await cursors.begin(connection, lease, seq=start, incarnation=latest.incarnation)
+    if lease.resync_due or run.seq >= latest.seq or feed.first_kept == run.seq + 1:
+        return True
+    run.lease = replace(lease, resync_due=True)
+    run.seq, run.chain_start, run.tries = latest.seq, True, 0
+    return await cursors.require_resync(connection, lease, seq=latest.seq)
+
+
+async def _start_of(connection: Connection, run: FeedRun, feed: changes.Feed) -> int:
+    """Return the number of the change after which a new cursor begins."""
+    start = await changes.last_until(connection, run.lease.mailbox_id, run.endpoint.starts_at)
+    if start is not None:
+        return start
+    return feed.latest.seq if feed.first_kept is None else feed.first_kept - 1
+
+
+def _resync(run: FeedRun, feed: changes.Feed) -> Event:
+    """Return the event that changes are lost: the receiver lists everything, and a chain begins at the present."""
+    chain = run.chain() | {"chain_start": True}
+    return run.writer.of_end(
+        EventType.RESYNC_REQUIRED,
+        seq=run.seq,
+        incarnation=feed.latest.incarnation,
+        at=datetime.now(UTC),
+        chain=chain,
+    )

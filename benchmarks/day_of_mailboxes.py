@@ -38,7 +38,8 @@ from services.kit.stores.redis_client import create_redis
 
 # With push.
 GOAL_PART_OF_DAY: Final = 0.5
-# Written by a check that finds nothing, and its cost for Postgres beside a snapshot as a multiple of that before.
+# Rows written by a check that finds nothing, in a full group, and its cost for Postgres beside a snapshot as a multiple
+# of that before.
 GOAL_ROWS: Final = 0.1
 GOAL_BESIDE_SNAPSHOT: Final = 1.5
 # Seconds until checks come as evenly as at any other time: two rounds.
@@ -101,13 +102,13 @@ async def simulate(
             await day.run(servers.connection, until=clock.now + STEP)
         middle = await servers.count(day)
         after = await _beside_snapshot(servers, day, until=2 * clock.now - began)
-        alone = middle.since(before)["postgres_ms"]
-        beside = {"beside_snapshot": after.since(middle)["postgres_ms"] / alone}
+        alone = middle.since(before, mailboxes=mailboxes)["postgres_ms"]
+        beside = {"beside_snapshot": after.since(middle, mailboxes=mailboxes)["postgres_ms"] / alone}
     await day.check.close()
     await day.quota.flush()
     hours = (clock.now - began) / 3600
     figures = day.figures(days=mailboxes * hours / 24)
-    return {"mailboxes": mailboxes, "hours": hours, **figures, **after.since(before), **beside}
+    return {"mailboxes": mailboxes, "hours": hours, **figures, **after.since(before, mailboxes=mailboxes), **beside}
 
 
 async def _beside_snapshot(servers: Servers, day: Day, *, until: float) -> Counted:

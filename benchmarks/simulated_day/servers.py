@@ -14,9 +14,11 @@ from benchmarks.process_cpu import cpu_seconds
 from benchmarks.simulated_day.day import Day
 from deploy.local.postgres import Database, PostgresAddress
 from services.mail.store.connection import Connection, Pool
+from services.mail.store.control.idle_groups import GROUP_SIZE
 
 DATABASE: Final = "mail"
 POOL_SIZE: Final = 12
+_GROUPS: Final = "idle_groups"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +27,23 @@ class Counted:
 
     checks: int
     written: int
+    group_rows: int
     wal: int
     postgres: float
     own: float
     valkey: float
 
-    def since(self, before: "Counted") -> dict[str, float]:
-        """Return the rows, bytes and milliseconds of a check."""
+    def since(self, before: "Counted", *, mailboxes: int) -> dict[str, float]:
+        """Return the rows, bytes and milliseconds of a check.
+
+        A group costs as many rows however few mailboxes are in it. Rows are told as if all groups were full, so that
+        they do not depend on the number of mailboxes; bytes and milliseconds are those that were measured.
+        """
         checks = self.checks - before.checks
+        other_rows = self.written - before.written
+        group_rows = (self.group_rows - before.group_rows) * fullness(mailboxes)
         return {
-            "rows": (self.written - before.written) / checks,
+            "rows": (other_rows + group_rows) / checks,
             "wal_bytes": (self.wal - before.wal) / checks,
             "postgres_ms": (self.postgres - before.postgres) * 1000 / checks,
             "valkey_ms": (self.valkey - before.valkey) * 1000 / checks,
@@ -56,14 +65,18 @@ class Servers:
         """Read all counters."""
         await asyncio.gather(*(self._flush() for _ in range(POOL_SIZE)))
         row = await self.connection.fetchrow(
-            "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint AS written, "
-            "pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS wal FROM pg_stat_user_tables"
+            "SELECT coalesce(sum(changed) FILTER (WHERE relname <> $1), 0)::bigint AS written, "
+            "coalesce(sum(changed) FILTER (WHERE relname = $1), 0)::bigint AS group_rows, "
+            "pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS wal "
+            "FROM (SELECT relname, n_tup_ins + n_tup_upd + n_tup_del AS changed FROM pg_stat_user_tables) AS tables",
+            _GROUPS,
         )
         assert row is not None
         times = os.times()
         return Counted(
             checks=day.units.checks,
             written=row["written"],
+            group_rows=row["group_rows"],
             wal=row["wal"],
             postgres=cpu_seconds(self.postgres_pid),
             own=times.user + times.system,
@@ -75,6 +88,11 @@ class Servers:
         async with self.pool.acquire() as connection:
             await connection.execute("SELECT pg_stat_force_next_flush()")
             await asyncio.sleep(0.2)
+
+
+def fullness(mailboxes: int) -> float:
+    """Return which part of the places in groups so many mailboxes take up; the first one has the id 1."""
+    return mailboxes / (GROUP_SIZE * (mailboxes // GROUP_SIZE + 1))
 
 
 def create_database(server: PostgresAddress) -> Database:

@@ -80,7 +80,8 @@ class TestEndlessPages:
         pages = EndlessPages(listing, length)
         with structlog.testing.capture_logs() as logs:
             async with begun(servers, stage, pages, listing) as s:
-                await s.until_turn_failed(times=FAILURES)
+                # The longest walks read hundreds of pages.
+                await s.until_turn_failed(times=FAILURES, within=90)
                 failures = [entry for entry in logs if entry["event"] == "turn failed"]
                 # Those of a circle, or those after which a walk counts as endless; turns of a listing ask for the last
                 # page again.

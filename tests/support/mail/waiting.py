@@ -57,7 +57,7 @@ class Waits(ABC):
 
         await eventually(is_caught_up)
 
-    async def until_turn_failed(self, times: int = 1) -> None:
+    async def until_turn_failed(self, times: int = 1, *, within: float = PATIENCE) -> None:
         """Wait until this many turns in a row have failed."""
 
         async def has_failed() -> bool:
@@ -68,7 +68,7 @@ class Waits(ABC):
                 )
             )
 
-        await eventually(has_failed)
+        await eventually(has_failed, within=within)
 
     async def until_healing(self) -> None:
         """Wait until a worker compares all messages after a lost cursor, or has done so."""

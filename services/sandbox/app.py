@@ -4,9 +4,10 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from starlette.applications import Starlette
@@ -17,12 +18,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from services.sandbox.clock import Clock
-from services.sandbox.control.imap import ImapControl, Listeners
 from services.sandbox.control.json_body import render_error
 from services.sandbox.control.mail import MailControl
 from services.sandbox.control.state import StateControl
 from services.sandbox.control.users import UserControl
-from services.sandbox.control.yandex import YandexControl
 from services.sandbox.demo.page import DemoPage
 from services.sandbox.google.gmail.discovery import DiscoveryRoutes
 from services.sandbox.google.gmail.dispatch import Dispatcher
@@ -41,27 +40,23 @@ from services.sandbox.google.oauth.signing_keys import new_private_key
 from services.sandbox.google.oauth.token_endpoint import TokenEndpoint
 from services.sandbox.google.oauth.userinfo import UserInfoEndpoint
 from services.sandbox.google.oauth.users import SandboxUsers
-from services.sandbox.imap.certificates import server_tls
-from services.sandbox.imap.profiles import PROFILES
-from services.sandbox.imap.server import ImapServer, joined
 from services.sandbox.instruments.audit_log import AuditLog
 from services.sandbox.instruments.call_counts import CallCounts
 from services.sandbox.instruments.faults import Abortable, FaultPlan
+from services.sandbox.mailboxes.history import Change
+from services.sandbox.mailboxes.mailbox import Mailbox
 from services.sandbox.mailboxes.registry import Mailboxes
 from services.sandbox.oauth.clients import Client, Clients
 from services.sandbox.settings import Settings
-from services.sandbox.yandex.authorize import AuthorizationEndpoint as YandexAuthorization
-from services.sandbox.yandex.grants import YandexGrants
-from services.sandbox.yandex.grants_file import yandex_grants_file
-from services.sandbox.yandex.mail_tokens import MailTokens
-from services.sandbox.yandex.pages import Pages
-from services.sandbox.yandex.routes import YandexRoutes
-from services.sandbox.yandex.rules import AllRules
-from services.sandbox.yandex.token_endpoint import TokenEndpoint as YandexTokens
+from services.sandbox.stand_in import ChangeListener, Observe, OpenStandIn, Shared
+from services.sandbox.yandex.stand_in import open_yandex
 
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("sandbox")
-# The last one is the name of the container.
+# The further providers. New ones are registered here.
+_BESIDES: Final[Sequence[OpenStandIn]] = [
+    open_yandex,
+]
 
 
 @asynccontextmanager
@@ -92,22 +87,8 @@ async def open_sandbox(
         log=AuditLog(clock),
         label_scheme=GmailLabels(),
     )
-    rules = AllRules()
-    yandex_grants = YandexGrants(
-        clock=clock,
-        rules=rules,
-        new_token=secrets.token_urlsafe,
-        file=None if settings.grants_file is None else yandex_grants_file(settings.grants_file),
-    )
     push = _push(settings, clock, users)
-    imap = ImapServer(
-        tokens=MailTokens(users=users, grants=yandex_grants, rules=rules),
-        mailboxes=mailboxes,
-        faults=faults,
-        call_counts=call_counts,
-        clock=clock,
-    )
-    mailboxes.changed = joined(push.changed, imap.changed)
+    observe = _observer(call_counts)
     quota = _quota(settings, clock)
     pages = PageTokens(clock=clock)
     methods = MethodTable(push)
@@ -132,25 +113,34 @@ async def open_sandbox(
         push=push,
         dispatcher=dispatcher,
     )
-    _create_users(settings, users, mailboxes)
-    routes = [
-        Route("/", _home),
-        Route("/livez", _ready),
-        Route("/readyz", _ready),
-        *gmail.routes(),
-        *DiscoveryRoutes(methods.methods).routes(),
-        *_oauth_routes(users, clients, clock, faults, call_counts),
-        *_yandex_routes(users, clients, yandex_grants, rules, clock, faults, call_counts),
-        *_demo_routes(settings),
-        *UserControl(
-            users=users, grants=(users.grants, yandex_grants), clients=clients, clock=clock, mailboxes=mailboxes
-        ).routes(),
-        *YandexControl(users=users, rules=rules).routes(),
-        *MailControl(users=users, mailboxes=mailboxes, push=push, clock=clock).routes(),
-        *state.routes(),
-    ]
-    async with _imap_listeners(settings, imap) as listeners, asyncio.TaskGroup() as tasks:
-        routes += ImapControl(server=imap, users=users, listeners=listeners).routes()
+    shared = Shared(
+        settings=settings,
+        clock=clock,
+        users=users,
+        clients=clients,
+        mailboxes=mailboxes,
+        faults=faults,
+        call_counts=call_counts,
+        observe=observe,
+    )
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        besides = [await stack.enter_async_context(open_stand_in(shared)) for open_stand_in in _BESIDES]
+        mailboxes.changed = _joined(push.changed, *(each.changed for each in besides))
+        _create_users(settings, users, mailboxes)
+        grants = (users.grants, *(each.grants for each in besides))
+        routes = [
+            Route("/", _home),
+            Route("/livez", _ready),
+            Route("/readyz", _ready),
+            *gmail.routes(),
+            *DiscoveryRoutes(methods.methods).routes(),
+            *_oauth_routes(users, clients, clock, faults, observe),
+            *(route for each in besides for route in each.routes),
+            *_demo_routes(settings),
+            *UserControl(users=users, grants=grants, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
+            *MailControl(users=users, mailboxes=mailboxes, push=push, clock=clock).routes(),
+            *state.routes(),
+        ]
         delivery = tasks.create_task(push.run())
         try:
             yield Abortable(Starlette(routes=routes, exception_handlers={HTTPException: render_error}))
@@ -158,20 +148,14 @@ async def open_sandbox(
             delivery.cancel()
 
 
-@asynccontextmanager
-async def _imap_listeners(settings: Settings, server: ImapServer) -> AsyncIterator[Listeners]:
-    """Open the IMAP servers that the settings ask for."""
-    if not settings.imap_ports:
-        yield Listeners(settings.imap_host, {}, "")
-        return
-    tls, authority = server_tls(kept=settings.imap_ca_file)
-    async with AsyncExitStack() as stack:
-        opened = {}
-        for name, port in settings.imap_ports.items():
-            listening = server.listening(PROFILES[name], host=settings.imap_host, port=port, tls=tls)
-            opened[name] = await stack.enter_async_context(listening)
-            _LOG.info("imap server %s listens on port %s", name, opened[name])
-        yield Listeners(settings.imap_host, opened, authority)
+def _joined(*listeners: ChangeListener) -> ChangeListener:
+    """Return one listener of changes that calls several."""
+
+    def changed(mailbox: Mailbox, change: Change) -> None:
+        for listener in listeners:
+            listener(mailbox, change)
+
+    return changed
 
 
 async def _ready(_: Request) -> Response:
@@ -215,7 +199,7 @@ def _create_users(settings: Settings, users: SandboxUsers, mailboxes: Mailboxes)
 
 
 def _oauth_routes(
-    users: SandboxUsers, clients: Clients, clock: Clock, faults: FaultPlan, call_counts: CallCounts
+    users: SandboxUsers, clients: Clients, clock: Clock, faults: FaultPlan, observe: Observe
 ) -> list[Route]:
     pages = ConsentPages((_HERE / "google/oauth/consent.html").read_text(encoding="utf-8"))
     return OAuthRoutes(
@@ -224,31 +208,11 @@ def _oauth_routes(
         tokens=TokenEndpoint(users=users, clients=clients, clock=clock),
         userinfo=UserInfoEndpoint(users=users, clock=clock),
         faults=faults,
-        observe=_observer(call_counts),
+        observe=observe,
     ).routes()
 
 
-def _yandex_routes(
-    users: SandboxUsers,
-    clients: Clients,
-    grants: YandexGrants,
-    rules: AllRules,
-    clock: Clock,
-    faults: FaultPlan,
-    call_counts: CallCounts,
-) -> list[Route]:
-    pages = Pages((_HERE / "yandex/page.html").read_text(encoding="utf-8"))
-    return YandexRoutes(
-        users=users,
-        authorization=YandexAuthorization(users=users, clients=clients, grants=grants, rules=rules, pages=pages),
-        tokens=YandexTokens(users=users, clients=clients, grants=grants, rules=rules, clock=clock),
-        grants=grants,
-        faults=faults,
-        observe=_observer(call_counts),
-    ).routes()
-
-
-def _observer(call_counts: CallCounts) -> Callable[[str, str | None, int], None]:
+def _observer(call_counts: CallCounts) -> Observe:
     def observe(method: str, user: str | None, status: int) -> None:
         call_counts.record(method, user, status)
         _LOG.info("%s %s %s", method, user or "-", status)

@@ -4,7 +4,8 @@ Sources: Google "Using OAuth 2.0 for Web Server Applications" and "OpenID Connec
 """
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,12 +17,16 @@ from services.auth.providers.base import (
     AuthenticationTooOldError,
     Grant,
     IdentityRefusedError,
+    Provider,
     ProviderIdentity,
     ProviderUnavailableError,
 )
+from services.auth.providers.call_names import Addresses
 from services.auth.providers.id_token import ExpectedAuthentication, IdTokens
 from services.auth.providers.oauth_client import OAuthClient, RegisteredClient
 from services.auth.providers.oauth_responses import ErrorCodes
+from services.auth.providers.registration import Clock, Registration, text_of
+from services.auth.settings import AuthSettings
 from services.kit.http.jwks import RETRY_INTERVAL, keys_at
 from services.kit.http.outbound import Egress
 from services.kit.jwks import KeySet
@@ -244,3 +249,36 @@ def _trusts_token_endpoint(endpoints: GoogleEndpoints) -> bool:
     parts = urlsplit(endpoints.token_url)
     direct = parts.scheme == "https" or parts.hostname in _LOOPBACK
     return direct or not (endpoints.jwks_url or "").startswith("https:")
+
+
+def _endpoints(settings: AuthSettings) -> GoogleEndpoints:
+    return GoogleEndpoints(
+        issuer=settings.google_issuer,
+        authorization_url=settings.google_auth_url,
+        token_url=settings.google_token_url,
+        userinfo_url=settings.google_userinfo_url,
+        jwks_url=settings.google_jwks_url,
+        revoke_url=settings.google_revoke_url,
+    )
+
+
+def _addresses(settings: AuthSettings) -> Mapping[str, Addresses]:
+    return {Google.name: _endpoints(settings).by_name()} if settings.google_client_id else {}
+
+
+def _providers(settings: AuthSettings, egress: Egress, clock: Clock) -> Mapping[str, Provider]:
+    if not settings.google_client_id:
+        return {}
+    client = RegisteredClient(
+        client_id=settings.google_client_id,
+        client_secret=text_of(settings.google_client_secret),
+        redirect_uri=settings.redirect_uri,
+        scopes=tuple(settings.google_scopes.split()),
+    )
+    endpoints = _endpoints(settings)
+    return {
+        Google.name: Google(endpoints=endpoints, client=client, egress=egress, clock=clock, monotonic=time.monotonic)
+    }
+
+
+GOOGLE = Registration(addresses=_addresses, providers=_providers)

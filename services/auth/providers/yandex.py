@@ -3,16 +3,20 @@
 Sources: yandex.com/dev/id, "OAuth for web services" (codes, refresh, revocation) and "User data".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from services.auth.providers.base import Provider
+from services.auth.providers.call_names import Addresses
 from services.auth.providers.oauth_client import RegisteredClient
 from services.auth.providers.oauth_responses import ErrorCodes
+from services.auth.providers.registration import Clock, Registration, text_of
 from services.auth.providers.userinfo_oauth import Dialect, Endpoints, Revocation, UserinfoFields, UserinfoOAuth
+from services.auth.settings import AuthSettings
 from services.kit.http.outbound import Egress
 
 NAME: Final = "yandex"
@@ -64,3 +68,33 @@ def yandex(
         refresh_age=_REFRESH_AGE,
     )
     return UserinfoOAuth(NAME, endpoints=endpoints, client=client, dialect=dialect, egress=egress, clock=clock)
+
+
+def _endpoints(settings: AuthSettings) -> Endpoints:
+    return Endpoints(
+        authorization_url=settings.yandex_auth_url,
+        token_url=settings.yandex_token_url,
+        userinfo_url=settings.yandex_userinfo_url or "",
+        revoke_url=settings.yandex_revoke_url,
+    )
+
+
+def _addresses(settings: AuthSettings) -> Mapping[str, Addresses]:
+    return {NAME: _endpoints(settings).by_name()} if settings.yandex_client_id else {}
+
+
+def _providers(settings: AuthSettings, egress: Egress, clock: Clock) -> Mapping[str, Provider]:
+    if not settings.yandex_client_id:
+        return {}
+    client = RegisteredClient(
+        client_id=settings.yandex_client_id,
+        client_secret=text_of(settings.yandex_client_secret),
+        redirect_uri=settings.yandex_redirect_uri or settings.callback_of(NAME),
+        scopes=tuple(settings.yandex_scopes.split()),
+    )
+    device_id = device_id_of(settings.secret_key.get_secret_value(), settings.yandex_client_id)
+    endpoints = _endpoints(settings)
+    return {NAME: yandex(endpoints=endpoints, client=client, device_id=device_id, egress=egress, clock=clock)}
+
+
+YANDEX = Registration(addresses=_addresses, providers=_providers)

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -221,13 +221,3 @@ def _greeting(session: Session) -> str:
         session=session.id,
         capabilities=" ".join(session.profile.before_login),
     )
-
-
-def joined(*listeners: Callable[[Mailbox, Change], None]) -> Callable[[Mailbox, Change], None]:
-    """Return one listener of changes that calls several."""
-
-    def changed(mailbox: Mailbox, change: Change) -> None:
-        for listener in listeners:
-            listener(mailbox, change)
-
-    return changed

@@ -1,6 +1,5 @@
 """A provider is removed with its folder and its lines in the registries: nothing else knows it."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -10,11 +9,15 @@ from deploy.local.postgres import PostgresAddress
 from deploy.local.valkey import RedisAddress
 from tests.support.checkout import Checkout
 
-MAIL, AUTH = "services/mail/providers", "services/auth/providers"
-# The settings of all providers, limits, notifications and sign-ins: what the registries make.
+MAIL, AUTH, SANDBOX = "services/mail/providers", "services/auth/providers", "services/sandbox"
+# The settings of all providers, limits, notifications and sign-ins: what the registries make. And a copy of a mailbox.
 TESTS = (
     *("tests/mail/test_settings.py", "tests/mail/test_notifications.py", "tests/mail/providers/test_registry.py"),
     "tests/auth/sign_in/test_sign_in.py",
+    *(
+        "tests/sandbox/control/test_users.py",
+        "tests/mail/sync/test_sync.py::TestFirstSync::test_stores_the_newest_messages",
+    ),
 )
 
 
@@ -26,21 +29,6 @@ def without_lines(path: Path, word: str) -> None:
     path.write_text("".join(left), encoding="utf-8")
 
 
-def without_blocks(path: Path, word: str) -> None:
-    """Remove the imports of a word, and the functions and conditions that begin with a line that has it."""
-    text = path.read_text(encoding="utf-8")
-    patterns = (
-        # Up to the next line that is not indented and does not end the parameters.
-        rf"^def \w*{word}\w*\(.*?(?=^[^\s)]|\Z)",
-        rf"^    if [^\n]*{word}[^\n]*\n(?:        [^\n]*\n)+",
-        rf"^from [^\n]*{word}[^\n]*\n",
-    )
-    for pattern in patterns:
-        text, removed = re.subn(pattern, "", text, flags=re.MULTILINE | re.DOTALL)
-        assert removed, pattern
-    path.write_text(text, encoding="utf-8")
-
-
 @pytest.fixture(scope="module")
 def without_one(
     postgres_server: PostgresAddress,
@@ -48,24 +36,27 @@ def without_one(
     server_home: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Checkout:
-    """Return a copy of the tree without IMAP and without the sign-in with Yandex."""
+    """Return a copy of the tree without IMAP, without the sign-in with Yandex, and without their stand-ins."""
     environment = {
         "MAILROOM_HOME": str(server_home / "removal"),
         **postgres_server.environment(),
         **redis_server.environment(),
     }
     checkout = Checkout(tmp_path_factory.mktemp("removal") / "mailroom", environment=environment)
-    shutil.rmtree(checkout.path / MAIL / "imap")
+    for folder in (f"{MAIL}/imap", f"{SANDBOX}/imap", f"{SANDBOX}/yandex"):
+        shutil.rmtree(checkout.path / folder)
     (checkout.path / AUTH / "yandex.py").unlink()
     for file in ("registry.py", "settings.py"):
         without_lines(checkout.path / MAIL / file, "imap")
-    without_blocks(checkout.path / AUTH / "registry.py", "yandex")
+    without_lines(checkout.path / AUTH / "registry.py", "yandex")
+    without_lines(checkout.path / SANDBOX / "app.py", "yandex")
     return checkout
 
 
+@pytest.mark.long
 class TestRemoval:
     def test_leaves_code_whose_types_are_right(self, without_one: Checkout) -> None:
-        done = without_one.run("mypy", "services/mail", "services/auth")
+        done = without_one.run("mypy", "services/mail", "services/auth", "services/sandbox")
         assert done.returncode == 0, done.stdout
 
     def test_leaves_its_tests_green(self, without_one: Checkout) -> None:

@@ -26,7 +26,6 @@ from tests.soak.plan import (
     IMAP_CONNECTIONS,
     INDEX_LAG,
     LEASE_SECONDS,
-    LISTING_FAULTS,
     MOST_SILENT,
     POLL_SECONDS,
     SHORT_LIST_EVERY,
@@ -285,34 +284,38 @@ class _Soak:
             running = [threads.submit(each.run, stop) for each in beside]
             try:
                 storm.killer.run(plan.seconds, failed=lambda: any(future.done() for future in running))
-                self._await_faults(control, failed=lambda: any(future.done() for future in running))
+                self._await_faults(control, people, failed=lambda: any(future.done() for future in running))
             finally:
                 stop.set()
             for future in running:
                 future.result()
         return storm
 
-    def _await_faults(self, control: Provider, *, failed: Callable[[], bool]) -> None:
+    def _await_faults(self, control: Provider, people: Sequence[Person], *, failed: Callable[[], bool]) -> None:
         """Go on without kills until each kind of fault has occurred: on a busy machine few calls are made."""
-        wanted = self._plan.fault_kinds - LISTING_FAULTS
         end = time.monotonic() + self._plan.patience
         while time.monotonic() < end and not failed():
-            if wanted <= {name_of(rule) for rule in control.get("/faults")["rules"] if rule["fired"]}:
+            if self._plan.fault_kinds <= self._faults(control, people).keys():
                 return
             time.sleep(1)
 
     @staticmethod
-    def _end_faults(control: Provider, people: Sequence[Person]) -> Counter[str]:
-        """Return how often each kind of fault struck."""
-        rules = control.get("/faults")["rules"]
-        control.end_faults()
+    def _faults(control: Provider, people: Sequence[Person]) -> Counter[str]:
+        """Return how often each kind of fault has struck."""
         fired: Counter[str] = Counter()
-        for rule in rules:
+        for rule in control.get("/faults")["rules"]:
             fired[name_of(rule)] += rule["fired"]
         for person in people:
-            struck = control.put(f"/users/{person.email}/mailbox")["before"]
-            fired.update({kind: struck[kind] for kind in LISTING_FAULTS})
+            fired.update(control.get(f"/users/{person.email}/mailbox")["struck"])
         return +fired
+
+    def _end_faults(self, control: Provider, people: Sequence[Person]) -> Counter[str]:
+        """End all faults; return how often each kind has struck."""
+        fired = self._faults(control, people)
+        control.end_faults()
+        for person in people:
+            control.put(f"/users/{person.email}/mailbox")
+        return fired
 
     def _await_current(self, people: Sequence[Person]) -> list[str]:
         """Sync everything once more, when all folders are known. Returns a description of each sync that failed."""

@@ -104,6 +104,7 @@ class MailControl:
             Route(f"{user}/labels/{{id}}", self.delete_label, methods=["DELETE"]),
             Route(f"{user}/import", self.import_mail, methods=["POST"]),
             Route(f"{user}/history/expire", self.expire_history, methods=["POST"]),
+            Route(f"{user}/mailbox", self.describe_mailbox),
             Route(f"{user}/mailbox", self.put_mailbox, methods=["PUT"]),
             Route(f"{user}/push", self.send_push, methods=["POST"]),
         ]
@@ -226,6 +227,11 @@ class MailControl:
         mailbox.history.expire()
         return JSONResponse({"historyId": str(mailbox.history.current_id)})
 
+    async def describe_mailbox(self, request: Request) -> Response:
+        """Return the last history id, and how often each deviation of the listings has struck so far."""
+        _, mailbox = self._mailbox(request)
+        return JSONResponse({"historyId": str(mailbox.history.current_id), "struck": _struck(mailbox)})
+
     async def put_mailbox(self, request: Request) -> Response:
         """Set how this mailbox deviates from an ordinary one."""
         _, mailbox = self._mailbox(request)
@@ -234,18 +240,13 @@ class MailControl:
             if int(body.history_id) <= mailbox.history.current_id:
                 raise ControlError(400, f"history_id must be above {mailbox.history.current_id}")
             mailbox.history.jump(int(body.history_id))
-        before = mailbox.listing_deviations
+        before = _struck(mailbox)
         mailbox.listing_deviations = ListingDeviations(
             empty_page_every=body.empty_page_every,
             index_lag=body.index_lag,
             short_list_every=body.short_list_every,
         )
-        return JSONResponse(
-            {
-                "historyId": str(mailbox.history.current_id),
-                "before": {"late_entries": before.late_entries, "short_listings": before.short_listings},
-            }
-        )
+        return JSONResponse({"historyId": str(mailbox.history.current_id), "before": before})
 
     async def send_push(self, request: Request) -> Response:
         """Queue a notification for this user, with the current history id by default."""
@@ -290,6 +291,12 @@ def _decoded(raw: str) -> bytes:
 
 def _ids(messages: list[Message]) -> Response:
     return JSONResponse({"messages": [{"id": item.id, "threadId": item.thread_id} for item in messages]}, 201)
+
+
+def _struck(mailbox: Mailbox) -> dict[str, int]:
+    """Return how often each deviation of the listings has struck."""
+    deviations = mailbox.listing_deviations
+    return {"late_entries": deviations.late_entries, "short_listings": deviations.short_listings}
 
 
 def _message_facts(mailbox: Mailbox, *, full: bool) -> Iterator[dict[str, object]]:

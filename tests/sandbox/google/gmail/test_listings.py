@@ -216,6 +216,16 @@ class TestHistory:
         assert int(record["id"]) > 2**65
         assert (await mail.json(f"messages/{name}?format=minimal"))["historyId"] == record["id"]
 
+    async def test_of_a_lagging_index_say_how_often_they_left_messages_out(self, mail: MailClient) -> None:
+        await mail.control("PUT", f"users/{EMAIL}/mailbox", {"index_lag": 5, "short_list_every": 2})
+        await mail.deliver(subject="late")
+        for _ in range(3):
+            await mail.json("messages")
+        struck = {"late_entries": 3, "short_listings": 1}
+        assert (await mail.control("GET", f"users/{EMAIL}/mailbox"))["struck"] == struck
+        assert (await mail.control("PUT", f"users/{EMAIL}/mailbox", {}))["before"] == struck
+        assert (await mail.control("GET", f"users/{EMAIL}/mailbox"))["struck"] == dict.fromkeys(struck, 0)
+
     async def test_ids_never_go_back(self, mail: MailClient) -> None:
         answer = await mail.http.put(f"/_sandbox/users/{EMAIL}/mailbox", json={"history_id": "1"})
         assert answer.status_code == 400

@@ -43,6 +43,9 @@ _STATE = """
     WHERE b.email = $1
 """
 
+# Of a mailbox with differences.
+_EVIDENCE = ("folder_histories", "mail_folders", "mail_locations", "folder_records", "fetch_queue", "message_changes")
+
 
 @dataclass
 class Verdict:
@@ -70,6 +73,11 @@ class Verdict:
             "threads": self.threads,
         }
         return {kind: cases for kind, cases in kinds.items() if cases}
+
+    @property
+    def addresses(self) -> list[str]:
+        """The mailboxes with differences."""
+        return sorted({case.partition("/")[0] for cases in self.differences.values() for case in cases})
 
 
 class ProviderAccount:
@@ -152,7 +160,9 @@ def check(
         threads = of.threads(provider.threads(address), linked_threads[address])
         for id_ in labels:
             raw = provider.raw(address, id_)
-            wanted[of.id_of(id_, raw)] = _Expected(of.labels_of(labels[id_], label_names[address]), raw, threads[id_])
+            wanted[of.id_of(id_, raw)] = _Expected(
+                id_, of.labels_of(labels[id_], label_names[address]), raw, threads[id_]
+            )
         if len(wanted) != len(labels):
             raise AssertionError(f"messages of {address} cannot be told apart")
         found = {
@@ -202,6 +212,19 @@ def describe(address: str, *, dsn: str) -> str:
     return "; ".join(str(dict(row)) for row in asyncio.run(_rows(dsn, _STATE, address)))
 
 
+def evidence(address: str, provider: ProviderAccount, *, dsn: str) -> Iterator[str]:
+    """Yield what both sides know of a mailbox, as lines of JSON: what is wrong shows only there."""
+    for table in _EVIDENCE:
+        query = f"SELECT to_json(t) FROM {table} t JOIN mailboxes b USING (mailbox_id) WHERE b.email = $1"  # noqa: S608
+        for row in asyncio.run(_rows(dsn, query, address)):
+            yield json.dumps({"table": table, **json.loads(row[0])})
+    for folder in provider.get(f"/users/{address}/folders")["folders"]:
+        yield json.dumps({"provider": "folder", **folder})
+    for event in provider.log():
+        if event["user"] == address:
+            yield json.dumps({"provider": "event", **event})
+
+
 async def _rows(dsn: str, query: str, *args: object) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(dsn)
     try:
@@ -214,6 +237,7 @@ async def _rows(dsn: str, query: str, *args: object) -> list[asyncpg.Record]:
 class _Expected:
     """A message at the provider, with its labels in the copy's terms."""
 
+    id: str
     labels: frozenset[str]
     raw: bytes
     thread: str
@@ -228,7 +252,8 @@ class _Stored:
 
 
 def _compare(address: str, expected: Mapping[str, _Expected], stored: Mapping[str, _Stored], verdict: Verdict) -> None:
-    verdict.lost += [f"{address}/{id_}" for id_ in expected.keys() - stored.keys()]
+    lost = [(id_, expected[id_]) for id_ in expected.keys() - stored.keys()]
+    verdict.lost += [f"{address}/{id_}: {each.id} in {sorted(each.labels)}" for id_, each in lost]
     verdict.extra += [f"{address}/{id_}" for id_ in stored.keys() - expected.keys()]
     for id_ in expected.keys() & stored.keys():
         wanted, found, row = expected[id_], stored[id_].labels, stored[id_].row

@@ -23,6 +23,8 @@ class Folder:
         self.id = folder_id
         self.uidvalidity = uidvalidity
         self.uidnext = 1
+        self.modseq = 1
+        """The highest mod-sequence of a change here (RFC 7162): it rises with removals, too."""
         self.uids: list[int] = []
         """Ascending."""
         self.messages: dict[int, Message] = {}
@@ -53,12 +55,14 @@ class Folder:
     def touch(self, uid: int, modseq: int) -> None:
         """Record a change of the message."""
         self.version += 1
+        self.modseq = max(self.modseq, modseq)
         if modseq > 1:
             self._modseqs[uid] = modseq
 
-    def remove(self, uid: int) -> None:
+    def remove(self, uid: int, modseq: int) -> None:
         """Remove a message."""
         self.version += 1
+        self.modseq = max(self.modseq, modseq)
         del self.uids[bisect_left(self.uids, uid)]
         del self._uid_by_id[self.messages.pop(uid).id]
         self._modseqs.pop(uid, None)
@@ -79,6 +83,7 @@ class MailboxFolders:
     def __init__(self, mailbox: Mailbox, *, new_uidvalidity: Callable[[], int]) -> None:
         self.mailbox = mailbox
         self.modseq = 1
+        """The last mod-sequence of any folder."""
         self.sizes: dict[str, int] = {}
         self.listeners: set[Callable[[], None]] = set()
         self._new_uidvalidity = new_uidvalidity
@@ -127,7 +132,7 @@ class MailboxFolders:
             if folder_id in new:
                 folder.touch(uid, self.modseq)
             else:
-                folder.remove(uid)
+                folder.remove(uid, self.modseq)
         self._arrive(change.message_id, new - old)
         if change.deleted:
             self._known.discard(change.message_id)

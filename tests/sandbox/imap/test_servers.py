@@ -127,6 +127,22 @@ class TestModern:
         assert [line for line in changed if b"UID 2" in line and b"\\Seen" in line]
         assert not [line for line in changed if b"UID 1 " in line or b"UID 3 " in line]
 
+    async def test_has_a_highest_mod_sequence_for_each_folder(self, servers: Servers, modern: Connection) -> None:
+        work = await servers.label("Work")
+        name = await servers.deliver(subject="x", labels=[work])
+
+        async def modseqs() -> dict[str, int]:
+            answers = {folder: (await modern.run(f"STATUS {folder} (HIGHESTMODSEQ)"))[0] for folder in ("INBOX", "Work")}
+            return {folder: int(answer.split()[-1].rstrip(b")")) for folder, answer in answers.items()}
+
+        before = await modseqs()
+        await servers.relabel(name, add=["STARRED"])
+        marked = await modseqs()
+        assert (marked["INBOX"], marked["Work"] > before["Work"]) == (before["INBOX"], True)
+        await servers.control("DELETE", f"users/{EMAIL}/messages/{name}")
+        gone = await modseqs()
+        assert (gone["INBOX"], gone["Work"] > marked["Work"]) == (before["INBOX"], True)
+
     async def test_resynchronises_a_selection(self, servers: Servers, modern: Connection) -> None:
         names = [await servers.deliver(subject="x") for _ in range(4)]
         lines = await modern.select()

@@ -193,7 +193,8 @@ def _status_line(session: Session, folder: Folder, items: list[str]) -> bytes:
         "RECENT": 0,
     }
     if session.profile.has("CONDSTORE"):
-        values["HIGHESTMODSEQ"] = session.folders.modseq
+        earlier = max(map(folder.modseq_of, folder.uids[:-1]), default=1)
+        values["HIGHESTMODSEQ"] = earlier if unannounced else folder.modseq
     if "SIZE" in items and session.profile.has("STATUS=SIZE"):
         values["SIZE"] = sum(session.folders.size_of(message) for message in folder.messages.values())
     parts = [f"{item} {values[item]}" for item in items if item in values]

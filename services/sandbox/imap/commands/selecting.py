@@ -92,7 +92,7 @@ def _description(session: Session, view: Selected) -> list[str]:
         f"* OK [UIDVALIDITY {folder.uidvalidity}] Ok",
     ]
     if session.profile.has("CONDSTORE"):
-        lines.append(f"* OK [HIGHESTMODSEQ {session.folders.modseq}] Ok")
+        lines.append(f"* OK [HIGHESTMODSEQ {folder.modseq}] Ok")
     if session.profile.has("OBJECTID"):
         lines.append(f"* OK [MAILBOXID ({folder.id})] Ok")
     return lines

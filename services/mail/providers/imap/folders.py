@@ -153,9 +153,24 @@ class ImapFolders:
         """Return the next page of a look."""
         name = _name_of(folder)
         if token is None:
-            status = None if name == self._selected else self._statuses.get(name)
+            status = await self._status_before_look(name)
             return await first_page(self.session, name, state=state, status=status, item=self.item, now=self._now())
         return await next_page(self.session, name, token=token, known=known, item=self.item)
+
+    async def _status_before_look(self, name: bytes) -> FolderStatus | None:
+        """Return the numbers of a folder as they were listed, or as they are now if an earlier session listed them.
+
+        Without a modseq the next passes compare the count of unseen messages. None of the selected folder, whose
+        numbers can be old ones; the inbox is looked at in each pass.
+        """
+        if name == INBOX or (name in self._statuses and name != self._selected):
+            return None if name == self._selected else self._statuses.get(name)
+        async with self.session.connection() as connection:
+            is_selected = connection.selected is not None and connection.selected.name == name
+            if is_selected or connection.has("CONDSTORE"):
+                return None
+            given = (await statuses(connection, [name])).get(name)
+        return given if isinstance(given, FolderStatus) else None
 
     async def items(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Sequence[Item]:
         """Return messages. One that the server has, and whose attributes it does not give, has none."""

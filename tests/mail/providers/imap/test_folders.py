@@ -304,6 +304,21 @@ class TestExtensions:
             looked_at = [LookedAt(folder=folder, state=state.text(), known=3)]
             assert bool(folders.unchanged(looked_at)) is is_unchanged
 
+    async def test_unseen_messages_are_counted_anew_where_an_earlier_session_listed_the_folders(self) -> None:
+        """A pass can be longer than a turn: without the count the next one would look at each folder again."""
+        status = b"* STATUS Work (MESSAGES 1 UIDNEXT 10 UIDVALIDITY 7 UNSEEN 1)\r\nTAG OK\r\n"
+        script = [
+            hears(b'STATUS "Work" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)', status),
+            hears(b'EXAMINE "Work"', selected(1, next_uid=10)),
+            hears(None, found(9)),
+            hears(None, fetched(9)),
+        ]
+        work = replace(INBOX, key="name:Work", path="Work", name="Work", role="")
+        async with served(script) as (folders, _):
+            page = await folders.page(work, state=None, known=0, token=None)
+        assert page.state is not None
+        assert FolderState.of(page.state).unseen == 1
+
     @pytest.mark.parametrize(("told", "next_uid"), [(9, 10), (10, 10), (11, 11)])
     async def test_status_tells_of_new_mail_in_a_watched_inbox_that_the_server_does_not_announce(
         self, told: int, next_uid: int

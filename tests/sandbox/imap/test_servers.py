@@ -132,8 +132,8 @@ class TestModern:
         name = await servers.deliver(subject="x", labels=[work])
 
         async def modseqs() -> dict[str, int]:
-            answers = {folder: (await modern.run(f"STATUS {folder} (HIGHESTMODSEQ)"))[0] for folder in ("INBOX", "Work")}
-            return {folder: int(answer.split()[-1].rstrip(b")")) for folder, answer in answers.items()}
+            told = {name: (await modern.run(f"STATUS {name} (HIGHESTMODSEQ)"))[0] for name in ("INBOX", "Work")}
+            return {name: int(answer.split()[-1].rstrip(b")")) for name, answer in told.items()}
 
         before = await modseqs()
         await servers.relabel(name, add=["STARRED"])

@@ -2,10 +2,12 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 
+from services.gateway.requests.form_body import FORM_TYPE
 from services.gateway.revocations import NEWS_SECONDS
 from services.kit.errors import AppError, Kind, service_unavailable
 from services.kit.scopes import Scope
@@ -124,16 +126,20 @@ def exchanged(gateway: Gateway, key: str, *scopes: Scope, **claims: Any) -> dict
     return bearer(gateway.auth.access_token("ada", **{**actor, **claims}))
 
 
+EXCHANGE = {
+    "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+    "subject_token": "ada",
+    "subject_token_type": "urn:mailroom:token-type:user-id",
+    "scope": "mail.read mail.read",
+}
+
+
 class TestExchangedTokens:
-    async def test_are_made_for_the_key_that_asks(self, gateway: Gateway) -> None:
+    @pytest.mark.parametrize("kind", ["data", "json"])
+    async def test_are_made_for_the_key_that_asks(self, gateway: Gateway, kind: str) -> None:
         key = gateway.keys.add(*SOME)
-        body = {
-            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-            "subject_token": "ada",
-            "subject_token_type": "urn:mailroom:token-type:user-id",
-            "scope": "mail.read mail.read",
-        }
-        answer = await gateway.http.post("/auth/token/exchange", json=body, headers=bearer(key))
+        body: dict[str, Any] = {kind: EXCHANGE}
+        answer = await gateway.http.post("/auth/token/exchange", headers=bearer(key), **body)
         assert answer.json() == {
             "access_token": "token of ada",
             "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
@@ -144,6 +150,26 @@ class TestExchangedTokens:
         assert answer.headers["cache-control"] == "no-store"
         [request] = gateway.keys.exchanges
         assert (request.acting_key_id, request.user_id) == (gateway.keys.keys[key].key_id, "ada")
+
+    @pytest.mark.parametrize(
+        ("form", "error"),
+        [
+            ("&no_such=1", {"field": "no_such", "message": "is not known here"}),
+            ("&subject_token=grace", {"field": "subject_token", "message": "must be given once"}),
+            ("&scope=%ff", {"field": "scope", "message": "must be UTF-8"}),
+            ("&scope=%00", {"field": "scope", "message": "has a character that is not allowed"}),
+        ],
+    )
+    async def test_are_refused_for_a_wrong_form(self, gateway: Gateway, form: str, error: dict[str, str]) -> None:
+        headers = {**bearer(gateway.keys.add(*SOME)), "Content-Type": f"{FORM_TYPE}; charset=utf-8"}
+        rest = {name: value for name, value in EXCHANGE.items() if name != "scope"}
+        answer = await gateway.http.post("/auth/token/exchange", content=urlencode(rest) + form, headers=headers)
+        assert (code(answer), answer.json()["errors"]) == ((400, "invalid_request"), [error])
+
+    async def test_alone_are_asked_for_by_forms(self, gateway: Gateway) -> None:
+        headers = bearer(gateway.keys.add(*SOME, Scope.MAILBOXES_MANAGE))
+        answer = await gateway.http.post("/users", data={"external_user_id": "42"}, headers=headers)
+        assert code(answer) == (415, "unsupported_media_type")
 
     async def test_do_what_their_scopes_say(self, gateway: Gateway) -> None:
         headers = exchanged(gateway, gateway.keys.add(*SOME), Scope.MAILBOXES_READ)

@@ -16,8 +16,9 @@ from services.gateway.errors import problem
 from services.gateway.http.methods import CAME_AS_HEAD
 from services.gateway.openapi import operation_id
 from services.gateway.requests.conditional import CONDITIONAL, with_etag
+from services.gateway.requests.form_body import FORM_BODY, FORM_TYPE
 from services.gateway.requests.query_models import without_model_fields
-from services.gateway.requests.strict_input import StrictRequest, check_body, check_path, check_query
+from services.gateway.requests.strict_input import StrictRequest, check_body, check_path, check_query, media_type
 
 UNKNOWN_ENCODING = "unsupported_content_encoding"
 
@@ -30,7 +31,7 @@ async def _nothing() -> None:
 # which has clients ignore unknown parameters of a response. Nor can a browser handle a problem.
 CALLED_BY_PROVIDERS = Depends(_nothing)
 # They do nothing when they are called.
-_MARKS = frozenset({CALLED_BY_PROVIDERS.dependency, CONDITIONAL.dependency})
+_MARKS = frozenset({CALLED_BY_PROVIDERS.dependency, CONDITIONAL.dependency, FORM_BODY.dependency})
 
 
 class Router(APIRouter):
@@ -50,7 +51,7 @@ class StrictRoute(APIRoute):
         known = frozenset(_query_names(self.dependant))
         is_lenient = CALLED_BY_PROVIDERS in self.dependencies
         fields = None if self.body_field is None else frozenset(_field_names(self.body_field.field_info.annotation))
-        is_conditional = CONDITIONAL in self.dependencies
+        is_conditional, takes_forms = (mark in self.dependencies for mark in (CONDITIONAL, FORM_BODY))
         operation = operation_id(self)
         # Nothing would hold a route without a row to what it asks of its callers: it is not served.
         assert is_lenient or operation in OPERATIONS, f"services/gateway/access.py has no row for {operation}"  # noqa: S101 - a defect
@@ -66,7 +67,9 @@ class StrictRoute(APIRoute):
             check_path(strict)
             if not is_lenient:
                 strict.query = check_query(request.scope["query_string"], known=known)
-            if fields is not None:
+            if fields is not None and takes_forms and media_type(strict) == FORM_TYPE:
+                strict = await strict.read_form(known=fields)
+            elif fields is not None:
                 await check_body(strict, known=fields)
             response = await handle(strict)
             if is_conditional:

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 # A refusal shows so much of a name, and so many names.
 _LONGEST_NAME = 100
 _MOST_ERRORS = 20
+_JSON_TYPE = "application/json"
 
 
 class StrictRequest(Request):
@@ -26,6 +27,18 @@ class StrictRequest(Request):
     query: Mapping[str, str] = MappingProxyType({})
     _json: Any
 
+    async def read_form(self, *, known: frozenset[str]) -> "StrictRequest":
+        """Return the request with its form as a JSON object of strings.
+
+        Raises RequestValidationError for fields that are not of `known`, doubled ones and those that are not UTF-8.
+        """
+        fields = check_query(await self.body(), known=known, part="body")
+        others = [header for header in self.scope["headers"] if header[0] != b"content-type"]
+        as_json = {**self.scope, "headers": [*others, (b"content-type", _JSON_TYPE.encode())]}
+        read = StrictRequest(as_json, self.receive)
+        read._body, read._json, read.query = self._body, fields, self.query
+        return read
+
     @override
     async def json(self) -> Any:
         """Return the body. Raises RequestValidationError for doubled names, else ValueError or RecursionError."""
@@ -35,6 +48,11 @@ class StrictRequest(Request):
         return self._json
 
 
+def media_type(request: Request) -> str:
+    """Return the media type of the body, without parameters."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
 async def check_body(request: StrictRequest, *, known: frozenset[str]) -> None:
     """Read a body, and refuse fields that are not of `known`: pydantic would name each of thousands.
 
@@ -42,7 +60,7 @@ async def check_body(request: StrictRequest, *, known: frozenset[str]) -> None:
     """
     if not await request.body():
         return
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+    if media_type(request) != _JSON_TYPE:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     try:
         body = await request.json()
@@ -59,14 +77,14 @@ def check_path(request: Request) -> None:
         refuse(["path"], "string_unicode", part="path")
 
 
-def check_query(query: bytes, *, known: frozenset[str]) -> dict[str, str]:
+def check_query(query: bytes, *, known: frozenset[str], part: str = "query") -> dict[str, str]:
     """Return the parameters by name. Raises RequestValidationError for others than `known`, doubled, not UTF-8."""
-    parameters = _parameters(query)
+    parameters = _parameters(query, part)
     found = dict(parameters)
     if len(found) < len(parameters) or not known.issuperset(found):
         times = Counter(name for name, _ in parameters)
-        refuse((name for name in times if name not in known), "extra_forbidden")
-        refuse((name for name in times if times[name] > 1), "doubled")
+        refuse((name for name in times if name not in known), "extra_forbidden", part=part)
+        refuse((name for name in times if times[name] > 1), "doubled", part=part)
     return found
 
 
@@ -82,7 +100,7 @@ def _shown(name: str) -> str:
     return name[:_LONGEST_NAME].encode(errors="replace").decode()
 
 
-def _parameters(query: bytes) -> list[tuple[str, str]]:
+def _parameters(query: bytes, part: str) -> list[tuple[str, str]]:
     parameters = []
     for item in query.split(b"&"):
         if not item:
@@ -90,7 +108,7 @@ def _parameters(query: bytes) -> list[tuple[str, str]]:
         raw_name, _, raw_value = item.replace(b"+", b" ").partition(b"=")
         name, value = _text(unquote_to_bytes(raw_name)), _text(unquote_to_bytes(raw_value))
         if name is None or value is None:
-            refuse([name or "query"], "string_unicode")
+            refuse([name or part], "string_unicode", part=part)
         parameters.append((str(name), str(value)))
     return parameters
 

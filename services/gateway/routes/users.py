@@ -12,6 +12,7 @@ from services.gateway.conversions import account, rfc3339, seconds_until
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import ERASING, problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
+from services.gateway.requests.form_body import FORM_BODY, form_and_json
 from services.gateway.requests.path_parameters import OneUserId
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
@@ -98,6 +99,8 @@ async def delete_one_user(services: Backends, user_id: UserId, caller: SignedIn,
 @router.post(
     "/auth/token/exchange",
     response_model=schemas.ExchangedToken,
+    dependencies=[FORM_BODY],
+    openapi_extra=form_and_json(schemas.TokenExchangeRequest),
     responses=problems(*OF_A_USER, *OF_A_BODY, "invalid_scope", "user_not_found"),
 )
 async def exchange_token(

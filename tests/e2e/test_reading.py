@@ -118,12 +118,14 @@ class TestIdentifiers:
         answer = ada.get(f"/emails/syncs/{identifier}")
         assert (answer.status_code, answer.json()["code"]) == (404, "sync_not_found")
 
-    def test_of_unknown_accounts_do_not_exist(self, ada: Person) -> None:
-        answer = ada.get("/emails?account_id=00000000-0000-0000-0000-000000000000")
+    @pytest.mark.parametrize("path", ["/emails?account_id=", "/mailboxes/"])
+    def test_of_unknown_accounts_do_not_exist(self, ada: Person, path: str) -> None:
+        answer = ada.get(f"{path}00000000-0000-0000-0000-000000000000")
         assert (answer.status_code, answer.json()["code"]) == (404, "mailbox_not_found")
 
-    def test_of_accounts_that_are_none_are_refused(self, ada: Person) -> None:
-        answer = ada.get("/emails?account_id=x")
+    @pytest.mark.parametrize("path", ["/emails?account_id=", "/mailboxes/"])
+    def test_of_accounts_that_are_none_are_refused(self, ada: Person, path: str) -> None:
+        answer = ada.get(f"{path}x")
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_account_id")
 
     @pytest.mark.parametrize("query", ["account_id=%00", "user_email=a%00", "label=%00", "cursor=%00"])

@@ -73,14 +73,18 @@ async def _owner(services: Services, caller: Caller, query: MailboxListQuery) ->
     return ids[0] if ids else None
 
 
-@router.get("/{mailbox_id}", response_model=Mailbox, responses=problems(*OF_A_USER, "mailbox_not_found"))
+@router.get(
+    "/{mailbox_id}",
+    response_model=Mailbox,
+    responses=problems(*OF_A_USER, "invalid_account_id", "mailbox_not_found"),
+)
 async def get_mailbox(services: Backends, user_id: UserId, mailbox_id: MailboxId) -> Response:
     """Get one connected mailbox."""
     request = mail_pb2.ListMailboxesRequest(user_id=user_id, account_id=mailbox_id)
-    for mailbox in (await call(services.mailboxes.ListMailboxes, request)).mailboxes:
-        if mailbox.account_id == mailbox_id:
-            return json_response_from(conversions.mailbox(mailbox))
-    raise AppError(Kind.NOT_FOUND, "mailbox_not_found", "You have not connected such a mailbox.")
+    found = (await call(services.mailboxes.ListMailboxes, request)).mailboxes
+    if not found:
+        raise AppError(Kind.NOT_FOUND, "mailbox_not_found", "You have not connected such a mailbox.")
+    return json_response_from(conversions.mailbox(found[0]))
 
 
 @router.delete(

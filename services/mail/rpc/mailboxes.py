@@ -43,7 +43,7 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
         )
 
     def _query_of(self, request: mail_pb2.ListMailboxesRequest) -> MailboxQuery:
-        """Return the query of a request. Raises AppError invalid_user_id, invalid_page_token."""
+        """Return the query of a request. Raises AppError invalid_user_id, invalid_account_id, invalid_page_token."""
         reach = reach_of_caller()
         owner = request.user_id if reach is None else request.owner_id
         position = self._ids.parse(request.page_token)
@@ -52,7 +52,7 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
         return MailboxQuery(
             user_id=uuid_of(owner, "user_id") if reach is None else id_or_none(owner),
             reach=reach,
-            account_id=id_or_none(request.account_id),
+            account_id=uuid_of(request.account_id, "account_id") if request.account_id else None,
             email=request.email,
             provider=request.provider,
             status=_STATUS_OF.get(request.status),

@@ -89,6 +89,14 @@ class TestUsers:
         user_id = asked.s.user_id
         assert await asked.list_mailboxes(asked.user(user_id), user_id) == [str(asked.s.account.account_id)]
 
+    async def test_name_mailboxes_by_uuids(self, asked: Asked) -> None:
+        user_id, account_id = asked.s.user_id, str(asked.s.account.account_id)
+        for written in (account_id, account_id.upper()):
+            assert await asked.list_mailboxes(asked.user(user_id), user_id, account_id=written) == [account_id]
+        with pytest.raises(AppError) as refused:
+            await asked.list_mailboxes(asked.user(user_id), user_id, account_id="x")
+        assert refused.value.reason == "invalid_account_id"
+
     async def test_without_a_valid_one_of_their_own_read_nothing(self, asked: Asked) -> None:
         user_id, now = asked.s.user_id, int(time.time())
         forged = SigningKey("first").sign(claims_of(str(user_id), iss=ISSUER, aud=ISSUER))

@@ -75,7 +75,10 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     ) -> mail_pb2.ListMailboxesResponse:
         self._check()
         self.principals.append(str(dict(context.invocation_metadata() or ()).get(PRINCIPAL_HEADER, "")))
-        return mail_pb2.ListMailboxesResponse(mailboxes=self.mailboxes.get(request.user_id, []))
+        own = self.mailboxes.get(request.user_id, [])
+        return mail_pb2.ListMailboxesResponse(
+            mailboxes=[mailbox for mailbox in own if request.account_id in ("", mailbox.account_id)]
+        )
 
     @override
     async def RefreshMailboxes(

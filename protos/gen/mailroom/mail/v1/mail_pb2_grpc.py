@@ -61,7 +61,7 @@ class MailboxServiceServicer:
 
     def ListMailboxes(self, request, context):
         """The user's mailboxes, or those that the API key reaches, oldest first. Idempotent.
-        INVALID_ARGUMENT invalid_user_id, invalid_page_token.
+        INVALID_ARGUMENT invalid_user_id, invalid_account_id, invalid_page_token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

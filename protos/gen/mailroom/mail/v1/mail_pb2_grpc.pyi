@@ -23,7 +23,7 @@ class MailboxServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMailboxes: _aio.UnaryUnaryMultiCallable[_mail_pb2.ListMailboxesRequest, _mail_pb2.ListMailboxesResponse]
     """The user's mailboxes, or those that the API key reaches, oldest first. Idempotent.
-    INVALID_ARGUMENT invalid_user_id, invalid_page_token.
+    INVALID_ARGUMENT invalid_user_id, invalid_account_id, invalid_page_token.
     """
     RefreshMailboxes: _aio.UnaryUnaryMultiCallable[_mail_pb2.RefreshMailboxesRequest, _mail_pb2.RefreshMailboxesResponse]
     """Learns the user's accounts from auth, or one of the API key's application, and makes mailboxes due whose access is
@@ -48,7 +48,7 @@ class MailboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_mail_pb2.ListMailboxesRequest, _abc.Awaitable[_mail_pb2.ListMailboxesResponse]],
     ) -> _abc.Awaitable[_mail_pb2.ListMailboxesResponse]:
         """The user's mailboxes, or those that the API key reaches, oldest first. Idempotent.
-        INVALID_ARGUMENT invalid_user_id, invalid_page_token.
+        INVALID_ARGUMENT invalid_user_id, invalid_account_id, invalid_page_token.
         """
 
     @_abc_1.abstractmethod

@@ -6,7 +6,7 @@ LOCAL := $(BIN)/python -m deploy.local
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run dev migrate makemigrations rotate-keys rotate-signing-keys api-key psql redis_cli clean check \
-  format test test-all fuzz soak mutants bench bench-read bench-sync protos lock lock-peers sbom audit test-compose test-peers
+  format test test-all fuzz soak webhook-soak mutants bench bench-read bench-sync protos lock lock-peers sbom audit test-compose test-peers
 
 # pip shows its progress to people, and is silent in CI.
 QUIET = $(if $(MAKE_TERMOUT),,--quiet)
@@ -83,6 +83,7 @@ test-all: install ## All tests, the long ones included, and the benchmarks
 	$(MAKE) test-peers all=1
 	$(MAKE) fuzz
 	$(MAKE) soak
+	$(MAKE) webhook-soak
 	$(MAKE) bench
 
 fuzz: install ## 10,000 made-up requests to every route: make fuzz requests=100000 seed=7
@@ -90,6 +91,9 @@ fuzz: install ## 10,000 made-up requests to every route: make fuzz requests=1000
 
 soak: install ## Kill and break everything for 5 minutes: make soak seconds=3600 seed=7
 	$(BIN)/python -m tests.soak $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
+
+webhook-soak: install ## Deliver 100,000 changes to a receiver that fails, and kill -9: make webhook-soak changes=10000 seed=7
+	$(BIN)/python -m tests.soak.webhooks $(if $(changes),--changes $(changes)) $(if $(seed),--seed $(seed))
 
 mutants: install ## Make each mistake of tests/mutants in a copy of the tree; do tests notice? make mutants only=quota
 	$(BIN)/python -m tests.mutants $(if $(only),--only "$(only)")

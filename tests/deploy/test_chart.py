@@ -349,8 +349,9 @@ class TestNetworkPolicies:
 
     def test_let_deliverers_reach_postgres_and_https_outside_alone(self, resources: list[Resource]) -> None:
         policy = _of(resources, "NetworkPolicy")["deliverer"]["spec"]
-        assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} <= {53, 443, 4317, 5432}
-        [outside] = [rule for rule in policy["egress"] if rule["ports"] == [{"protocol": "TCP", "port": 443}]]
+        assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} <= {53, 443, 1024, 4317, 5432}
+        ports = [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 1024, "endPort": 65535}]
+        [outside] = [rule for rule in policy["egress"] if rule["ports"] == ports]
         [everywhere] = [peer["ipBlock"] for peer in outside["to"] if peer["ipBlock"]["cidr"] == "0.0.0.0/0"]
         assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(everywhere["except"])
         # Its metrics are all that it serves.

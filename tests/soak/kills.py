@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from deploy.local.postgres import EmbeddedPostgres
+from deploy.local.valkey import EmbeddedValkey
 from tests.soak.plan import LEASE_SECONDS, PAUSED, STRIKES
 from tests.support.e2e.running_stack import RunningStack
 
@@ -67,11 +69,7 @@ class Killer:
         if server is None:
             self._stack.kill(name)
             return
-        assert server.pid is not None, f"{name} runs"
-        for pid in (server.pid, *children_of(server.pid)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        server.stop()
+        kill_server(server)
 
     def _start(self, name: str) -> None:
         server = self._stack.servers.get(name)
@@ -79,6 +77,15 @@ class Killer:
             self._stack.start(name)
         else:
             server.start()
+
+
+def kill_server(server: EmbeddedPostgres | EmbeddedValkey) -> None:
+    """kill -9 of a server with its children."""
+    assert server.pid is not None, f"{server.name} runs"
+    for pid in (server.pid, *children_of(server.pid)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    server.stop()
 
 
 def wait_until(moment: float, *, unless: Callable[[], bool]) -> None:

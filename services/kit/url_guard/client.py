@@ -8,7 +8,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -27,6 +27,11 @@ _MOST_BYTES = 64 * 1024
 _KEEP_OPEN_SECONDS = 4.0
 
 type Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+type LookUp = Callable[[str, int], Sequence[str]]
+
+
+def _look_up(host: str, port: int) -> Sequence[str]:
+    return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 class AddressRefusedError(Exception):
@@ -135,7 +140,7 @@ async def open_client(
     Name servers of one receiver that never answer must not hold up the names of others.
     """
     executor = ThreadPoolExecutor(max_workers=connections, thread_name_prefix="resolve")
-    backend = GuardedBackend(resolve or _system_resolver(executor), policy, inner=httpcore.AnyIOBackend())
+    backend = GuardedBackend(resolve or SharedLookups(executor), policy, inner=httpcore.AnyIOBackend())
     try:
         async with httpcore.AsyncConnectionPool(
             ssl_context=tls or public_authorities(trust_env=True),
@@ -149,14 +154,32 @@ async def open_client(
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _system_resolver(executor: ThreadPoolExecutor) -> Resolve:
-    async def resolve(host: str, port: int) -> Sequence[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            executor, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        return [str(address[0]) for *_, address in found]
+class SharedLookups:
+    """Look-ups of names in threads, of each host one at a time, for all that ask meanwhile.
 
-    return resolve
+    No look-up can be ended: a host whose name servers never answer holds one thread, however often it is asked for.
+    """
+
+    def __init__(self, executor: Executor, *, look_up: LookUp = _look_up) -> None:
+        self._executor = executor
+        self._look_up = look_up
+        self._running: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses of a host. Raises OSError, UnicodeError."""
+        running = self._running.get((host, port))
+        if running is None:
+            running = asyncio.get_running_loop().run_in_executor(self._executor, self._look_up, host, port)
+            self._running[host, port] = running
+            running.add_done_callback(lambda done: self._end((host, port), done))
+        # A caller that gives up ends nothing for the others.
+        return await asyncio.shield(running)
+
+    def _end(self, key: tuple[str, int], done: asyncio.Future[Sequence[str]]) -> None:
+        del self._running[key]
+        if not done.cancelled():
+            # All callers may have given up, and asyncio would log an exception that no one has taken.
+            done.exception()
 
 
 async def _read(response: httpcore.Response) -> bytes:

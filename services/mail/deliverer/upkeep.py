@@ -1,6 +1,7 @@
 """What deliverers repeat: heads of feeds that lag, old deliveries, secrets under an old key, and metrics."""
 
 from functools import partial
+from uuid import UUID
 
 import structlog
 
@@ -9,7 +10,7 @@ from services.kit.periodic import PeriodicTask
 from services.mail import events
 from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.store import changes
-from services.mail.store.connection import Pool
+from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import mailboxes
 from services.mail.store.webhooks import cursors, deliveries, endpoints
 from services.mail.webhooks.secrets import EndpointSecrets
@@ -19,6 +20,8 @@ _HOUR = 3600.0
 _METRICS_SECONDS = 15.0
 # Mailboxes, or rows, for which a round keeps its connection.
 _BATCH = 1_000
+# The key of a secret before all others.
+_BEFORE_ALL = (UUID(int=0), 0)
 
 log = structlog.get_logger()
 
@@ -63,18 +66,22 @@ async def forget_deliveries(pool: Pool, delivered_days: float, *, batch: int = _
 
 
 async def reencrypt_secrets(pool: Pool, secrets: EndpointSecrets, *, batch: int = _BATCH) -> None:
-    """Encrypt secrets under the current key that are under the previous one."""
-    found = batch
-    while found >= batch:
+    """Encrypt secrets under the current key that are under the previous one. One that does not open stays as it is."""
+    last = _BEFORE_ALL
+    while True:
         async with pool.acquire() as connection, connection.transaction():
-            others = await endpoints.secrets_of_other_keys(connection, secrets.cipher.header, limit=batch)
-            found = 0
-            for record in others:
-                try:
-                    secret = secrets.decrypt(record.encrypted, record.endpoint_id)
-                except DecryptionError as error:
-                    log.error("a secret does not open", webhook_id=str(record.endpoint_id), reason=str(error))
-                    continue
-                encrypted = secrets.encrypt(secret, record.endpoint_id)
-                await endpoints.replace_secret(connection, record, encrypted)
-                found += 1
+            found = await endpoints.secrets_of_other_keys(connection, secrets.cipher.header, after=last, limit=batch)
+            for record in found:
+                await _reencrypt(connection, record, secrets)
+        if len(found) < batch:
+            return
+        last = (found[-1].endpoint_id, found[-1].secret_id)
+
+
+async def _reencrypt(connection: Connection, record: endpoints.Secret, secrets: EndpointSecrets) -> None:
+    try:
+        secret = secrets.decrypt(record.encrypted, record.endpoint_id)
+    except DecryptionError as error:
+        log.error("a secret does not open", webhook_id=str(record.endpoint_id), reason=str(error))
+        return
+    await endpoints.replace_secret(connection, record, secrets.encrypt(secret, record.endpoint_id))

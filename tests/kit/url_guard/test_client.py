@@ -1,8 +1,10 @@
 """Requests to given URLs: where they go, what stops them, and how much of an answer is read."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 
 import httpcore
@@ -17,6 +19,7 @@ from services.kit.url_guard.client import (
     NoAnswerError,
     Reply,
     Resolve,
+    SharedLookups,
     open_client,
 )
 from services.kit.url_guard.destination import parse
@@ -186,3 +189,44 @@ class TestPost:
         async with raw_receiver(b"SSH-2.0-OpenSSH\r\n\r\n") as receiver:
             with pytest.raises(NoAnswerError, match="protocol"):
                 await post_once(f"http://127.0.0.1:{receiver.port}/")
+
+
+class NameServers:
+    """Name servers of which one does not answer before it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answers = threading.Event()
+
+    def look_up(self, host: str, _port: int) -> Sequence[str]:
+        """Reply."""
+        self.asked.append(host)
+        if host == "silent.example":
+            self.answers.wait()
+            raise OSError("no answer")
+        return ["127.0.0.1"]
+
+
+class TestSharedLookups:
+    async def test_of_a_host_without_an_answer_hold_one_thread(self) -> None:
+        servers = NameServers()
+        with ThreadPoolExecutor(max_workers=2) as executor:
+            lookups = SharedLookups(executor, look_up=servers.look_up)
+            for _ in range(5):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(lookups("silent.example", 443), 0.01)
+            assert await lookups("shop.example", 443) == ["127.0.0.1"]
+            assert servers.asked == ["silent.example", "shop.example"]
+            waiting = asyncio.ensure_future(lookups("silent.example", 443))
+            await asyncio.sleep(0)
+            servers.answers.set()
+            with pytest.raises(OSError, match="no answer"):
+                await waiting
+
+    async def test_are_made_anew_once_they_have_ended(self) -> None:
+        servers = NameServers()
+        with ThreadPoolExecutor(max_workers=2) as executor:
+            lookups = SharedLookups(executor, look_up=servers.look_up)
+            for _ in range(2):
+                await lookups("shop.example", 443)
+        assert servers.asked == ["shop.example", "shop.example"]

@@ -2,10 +2,10 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from uuid import uuid4
 
@@ -41,6 +41,10 @@ def endpoint_secrets() -> EndpointSecrets:
     return EndpointSecrets(webhook_cipher("a key of webhooks that only tests have", previous=None))
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelivererOptions:
     """How a deliverer runs; pauses are short."""
@@ -53,6 +57,7 @@ class DelivererOptions:
     lease_seconds: float = 2.0
     # A step that waits for a second connection while it holds one never goes on.
     connections: int = 1
+    now: Callable[[], datetime] = _now
 
 
 @dataclass
@@ -108,7 +113,7 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
         stack.push_async_callback(usage.close, pool)
         metrics = DelivererMetrics(registry)
         client = await stack.enter_async_context(open_client(LOOPBACK, connections=options.slots))
-        sender = Sender(client, metrics=metrics, seconds=options.seconds, allow_http=True)
+        sender = Sender(client, metrics=metrics, seconds=options.seconds, allow_http=True, now=options.now)
         secrets = endpoint_secrets()
         deliverer = Deliverer(
             pool,
@@ -144,4 +149,4 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
             yield running
         finally:
             stop.set()
-            await running.task
+            await asyncio.gather(running.task, return_exceptions=running.task.cancelled())

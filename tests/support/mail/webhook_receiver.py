@@ -23,6 +23,7 @@ class Received:
 
     event_id: str
     event_type: str
+    timestamp: str
     data: dict[str, Any]
     headers: dict[str, str]
     body: bytes
@@ -73,7 +74,7 @@ class Receiver:
         """Return the types of what was taken, without tests."""
         return [each.event_type for each in self.taken if each.event_type != "webhook.test"]
 
-    async def until(self, number: int, *, within: float = 20.0) -> None:
+    async def until(self, number: int, *, within: float = 60.0) -> None:
         """Wait until so many events were taken, tests not counted."""
 
         async def are_taken() -> bool:
@@ -169,6 +170,7 @@ def _verified(receiver: Receiver, headers: dict[str, str], body: bytes) -> Recei
     return Received(
         event_id=headers["webhook-id"],
         event_type=event["type"],
+        timestamp=event["timestamp"],
         data=event["data"],
         headers=headers,
         body=body,

@@ -38,9 +38,10 @@
   to: {{- include "mailroom.publicPeers" . | nindent 4 }}
 {{- end }}
 
-{{/* URLs of webhooks: HTTPS to all addresses outside of private ranges. Receivers inside need a policy of yours. */}}
+{{/* URLs of webhooks: the ports that these may have, at all addresses outside of private ranges. Receivers inside need a
+policy of yours. */}}
 {{- define "mailroom.egressReceivers" -}}
-- ports: [{protocol: TCP, port: 443}]
+- ports: [{protocol: TCP, port: 443}, {protocol: TCP, port: 1024, endPort: 65535}]
   to: {{- include "mailroom.publicPeers" . | nindent 4 }}
 {{- end }}
 

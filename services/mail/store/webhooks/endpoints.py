@@ -214,14 +214,21 @@ async def secrets(connection: Connection, endpoint_id: UUID) -> list[bytes]:
     return [bytes(row["encrypted"]) for row in rows]
 
 
-async def secrets_of_other_keys(connection: Connection, header: bytes, *, limit: int) -> list[Secret]:
-    """Lock and return secrets that do not begin with `header`, which names the key of encryption."""
+async def secrets_of_other_keys(
+    connection: Connection, header: bytes, *, after: tuple[UUID, int], limit: int
+) -> list[Secret]:
+    """Lock and return secrets that do not begin with `header`, which names the key of encryption.
+
+    In the order of their endpoints and numbers, from those after the one with this key.
+    """
     rows = await connection.fetch(
         """
         SELECT endpoint_id, secret_id, encrypted FROM webhook_secrets
-        WHERE substring(encrypted FROM 1 FOR length($1::bytea)) <> $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+        WHERE substring(encrypted FROM 1 FOR length($1::bytea)) <> $1 AND (endpoint_id, secret_id) > ($2, $3)
+        ORDER BY endpoint_id, secret_id LIMIT $4 FOR UPDATE SKIP LOCKED
         """,
         header,
+        *after,
         limit,
     )
     return [Secret(**row) for row in rows]

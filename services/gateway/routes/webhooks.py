@@ -70,7 +70,10 @@ async def get_webhook(services: Backends, user_id: UserId, webhook_id: WebhookId
 async def update_webhook(
     services: Backends, user_id: UserId, webhook_id: WebhookId, body: schemas.WebhookChanges
 ) -> Response:
-    """Change a webhook. Where other events or mailboxes are asked for, `chain_start` is true in the next ones."""
+    """Change a webhook, disable it or enable it again, which goes on where it stopped.
+
+    Where other events or mailboxes are asked for, `chain_start` is true in the next ones.
+    """
     request = mail_pb2.UpdateWebhookRequest(
         user_id=user_id,
         webhook_id=webhook_id,
@@ -81,6 +84,7 @@ async def update_webhook(
         sets_mailboxes="mailbox_ids" in body.model_fields_set,
         is_limited=body.mailbox_ids is not None,
         account_ids=map(str, body.mailbox_ids or ()),
+        enabled=None if body.status is None else body.status == "enabled",
     )
     return json_response_from(_webhook((await call(services.webhooks.UpdateWebhook, request)).webhook))
 

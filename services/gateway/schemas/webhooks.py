@@ -26,6 +26,7 @@ type EventType = Literal[
     "sync.failed",
     "webhook.disabled",
 ]
+type Status = Literal["enabled", "disabled"]
 type DeliveryState = Literal["pending", "delivered", "failing", "parked", "abandoned"]
 
 _URL = Field(min_length=1, max_length=2048, pattern=NO_NUL, description="Where events are sent by POST; https")
@@ -53,6 +54,7 @@ class WebhookChanges(Request):
     events: Annotated[list[EventType] | None, _EVENTS] = None
     mailbox_ids: Annotated[list[UUID] | None, _MAILBOX_IDS] = None
     description: Annotated[str | None, _DESCRIPTION] = None
+    status: Annotated[Status | None, Field(description="`disabled`: nothing is sent until it is `enabled`")] = None
 
 
 class SecretRotation(Request):
@@ -85,9 +87,12 @@ class Webhook(TypedDict):
     mailbox_ids: Annotated[list[str] | None, Field(description="The only mailboxes; null: all of the application")]
     description: Annotated[str, Field(description="What it is for")]
     backfill: Annotated[bool, Field(description="Whether changes from before it are sent, too")]
-    status: Annotated[Literal["enabled", "disabled"], Field(description="Whether events are sent")]
+    status: Annotated[Status, Field(description="Whether events are sent")]
     disabled_reason: Annotated[
-        str | None, Field(description="`failing`: nothing was delivered for days; `gone`: it answered 410")
+        str | None,
+        Field(
+            description="`failing`: nothing was delivered for days; `gone`: it answered 410; `requested`: by `status`"
+        ),
     ]
     disabled_at: Annotated[Time | None, Field(description="Since when it is disabled")]
     failing_since: Annotated[

@@ -25,7 +25,7 @@ class DelivererMetrics:
         for outcome in (DELIVERED, FAILED, PARKED, LOST):
             # Export 0 first, or rate() misses the first increment.
             self._events.labels(outcome)
-        for reason in DisabledReason:
+        for reason in (DisabledReason.FAILING, DisabledReason.GONE):
             self._disabled.labels(reason.value)
         self._attempts = Histogram(
             "mailroom_webhook_attempt_seconds",

@@ -59,6 +59,7 @@ class WebhookServicer(mail_pb2_grpc.WebhookServiceServicer):
             account_ids=_accounts(request.account_ids) if is_limited else None,
             all_mailboxes=request.sets_mailboxes and not request.is_limited,
             description=request.description if request.HasField("description") else None,
+            is_enabled=request.enabled if request.HasField("enabled") else None,
         )
         endpoint = await self._webhooks.change(_application(), _endpoint_id(request.webhook_id), changes)
         return mail_pb2.UpdateWebhookResponse(webhook=_webhook(endpoint))

@@ -675,7 +675,7 @@ webhook_endpoints = Table(
     Column("account_ids", ARRAY(Uuid)),
     # Whether changes from before the endpoint, and those of first syncs, are delivered.
     Column("backfill", Boolean, nullable=False, server_default=text("false")),
-    # Why it is disabled: failing, gone. Empty: it is enabled.
+    # Why it is disabled: failing, gone, requested. Empty: it is enabled.
     Column("disabled_reason", Text, nullable=False, server_default=text("''")),
     # Changes from then on are delivered, where no cursor says otherwise.
     _time("starts_at", default="now()"),

@@ -11,7 +11,7 @@ from services.mail.ids import FeedPosition
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.webhooks import cursors, deliveries
 from services.mail.store.webhooks import endpoints as store
-from services.mail.webhooks.model import SELECTABLE, Delivery, Endpoint, EndpointRules, EventType
+from services.mail.webhooks.model import SELECTABLE, Delivery, DisabledReason, Endpoint, EndpointRules, EventType
 from services.mail.webhooks.secrets import EndpointSecrets
 
 # Of mailboxes that an endpoint is limited to, and of a page of deliveries.
@@ -30,6 +30,7 @@ class RuleChanges:
     account_ids: Sequence[UUID] | None = None
     all_mailboxes: bool = False
     description: str | None = None
+    is_enabled: bool | None = None
 
 
 class Webhooks:
@@ -81,6 +82,8 @@ class Webhooks:
     async def change(self, application_id: UUID, endpoint_id: UUID, changes: RuleChanges) -> Endpoint:
         """Change an endpoint. Where other events or mailboxes are asked for, new chains begin.
 
+        A disabled one goes on where it stopped once it is enabled.
+
         Raises AppError webhook_not_found, invalid_webhook.
         """
         async with self._pool.acquire() as connection, connection.transaction():
@@ -92,6 +95,8 @@ class Webhooks:
             if (rules.event_types, rules.account_ids) != (before.event_types, before.account_ids):
                 await store.start_at(connection, endpoint_id, None)
                 await cursors.rebegin(connection, endpoint_id, account_ids=rules.account_ids)
+            if changes.is_enabled is not None:
+                await _set_enabled(connection, endpoint_id, is_enabled=changes.is_enabled)
             return await _find(connection, application_id, endpoint_id)
 
     async def delete(self, application_id: UUID, endpoint_id: UUID) -> None:
@@ -125,8 +130,7 @@ class Webhooks:
         """Enable an endpoint: it goes on where it stopped. Raises AppError webhook_not_found."""
         async with self._pool.acquire() as connection, connection.transaction():
             await _find(connection, application_id, endpoint_id, lock=True)
-            await store.enable(connection, endpoint_id)
-            await cursors.wake(connection, endpoint_id, down_since=None)
+            await _set_enabled(connection, endpoint_id, is_enabled=True)
             return await _find(connection, application_id, endpoint_id)
 
     async def deliveries(
@@ -202,6 +206,15 @@ async def _find(connection: Connection, application_id: UUID, endpoint_id: UUID,
     if endpoint is None:
         raise AppError(Kind.NOT_FOUND, "webhook_not_found", "There is no such webhook.")
     return endpoint
+
+
+async def _set_enabled(connection: Connection, endpoint_id: UUID, *, is_enabled: bool) -> None:
+    if is_enabled:
+        await store.enable(connection, endpoint_id)
+        await cursors.wake(connection, endpoint_id, down_since=None)
+        return
+    await store.disable(connection, endpoint_id, DisabledReason.REQUESTED)
+    await cursors.interrupt(connection, endpoint_id)
 
 
 async def _add_test(connection: Connection, endpoint_id: UUID) -> Delivery:

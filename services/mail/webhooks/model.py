@@ -38,6 +38,8 @@ class DisabledReason(StrEnum):
     FAILING = "failing"
     # It answered 410.
     GONE = "gone"
+    # Its application wants it so.
+    REQUESTED = "requested"
 
 
 class DeliveryState(StrEnum):

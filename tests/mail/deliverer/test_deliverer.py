@@ -506,6 +506,40 @@ class TestChanges:
         assert second.data["chain_start"]
         assert second.data["previous_position"] == first.data["position"]
 
+    async def test_of_the_status_stop_deliveries_and_let_them_go_on(
+        self, hooks: WebhookStage, receiver: Receiver
+    ) -> None:
+        mailbox = await hooks.mailbox()
+        endpoint = await hooks.endpoint(receiver)
+        receiver.answer = lambda event: HANG if event.mailbox else 200
+        async with hooks.deliverer(DelivererOptions(seconds=600.0, lease_seconds=600.0)) as running:
+            await hooks.change(mailbox, 3)
+
+            async def hangs() -> bool:
+                return receiver.waiting == 1
+
+            await eventually(hangs)
+            disabled = await hooks.webhooks.change(
+                hooks.application_id, endpoint.endpoint_id, RuleChanges(is_enabled=False)
+            )
+            assert disabled.disabled_reason == "requested"
+            await running.kill()
+        receiver.answer = lambda _: 200
+        async with hooks.deliverer():
+            await hooks.change(other := await hooks.mailbox())
+            await hooks.webhooks.test(hooks.application_id, endpoint.endpoint_id)
+
+            async def is_tested() -> bool:
+                return [each.event_type for each in receiver.taken].count("webhook.test") == 2
+
+            await eventually(is_tested)
+            assert receiver.types() == []
+            await hooks.webhooks.change(hooks.application_id, endpoint.endpoint_id, RuleChanges(is_enabled=True))
+            await receiver.until(4)
+        assert receiver.of(str(other.account_id))
+        assert sorted(await delivered_numbers(hooks, endpoint)) == [2, 2, 3, 4]
+        assert receiver.broken_chains() == []
+
     async def test_of_the_past_are_replayed_with_the_same_ids(self, hooks: WebhookStage, receiver: Receiver) -> None:
         mailbox = await hooks.mailbox()
         endpoint = await hooks.endpoint(receiver)

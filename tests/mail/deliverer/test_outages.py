@@ -1,6 +1,5 @@
 """Long outages, a first sync of many messages, and deliverers that end in the middle, under a receiver with faults."""
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -137,8 +136,7 @@ class TestKilledDeliverers:
                 for mailbox in mailboxes:
                     await hooks.change(mailbox, 8)
                 await until_taken(arrivals, 12 * (place + 1))
-                killed.task.cancel()
-                await asyncio.gather(killed.task, return_exceptions=True)
+                await killed.kill()
         arrivals.is_faulty = False
         async with hooks.deliverer():
             await until_taken(arrivals, 6 * 4 * 8)

@@ -73,6 +73,11 @@ class RunningDeliverer:
         """Return the value of a metric, 0 where it has none yet."""
         return self.registry.get_sample_value(f"mailroom_webhook_{metric}", labels) or 0.0
 
+    async def kill(self) -> None:
+        """End it in the middle of its work."""
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
 
 @dataclass
 class WebhookStage(FilledFeeds):

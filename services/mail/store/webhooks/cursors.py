@@ -206,6 +206,17 @@ async def wake(connection: Connection, endpoint_id: UUID, *, down_since: datetim
     )
 
 
+async def interrupt(connection: Connection, endpoint_id: UUID) -> None:
+    """Take the cursors of an endpoint from deliverers: raising the epoch rejects what is under way."""
+    await connection.execute(
+        """
+        UPDATE webhook_cursors SET lease_epoch = lease_epoch + 1, lease_owner = NULL, lease_until = NULL
+        WHERE endpoint_id = $1 AND lease_until IS NOT NULL
+        """,
+        endpoint_id,
+    )
+
+
 async def rebegin(connection: Connection, endpoint_id: UUID, *, account_ids: Sequence[UUID] | None) -> None:
     """Begin new chains after what was delivered, since other events or mailboxes are asked for; forget mailboxes.
 

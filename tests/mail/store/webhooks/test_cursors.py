@@ -1,11 +1,13 @@
-"""Cursors of webhooks: when failed events are due."""
+"""Cursors of webhooks: when failed events are due, and by whom they are moved."""
 
-from datetime import timedelta
-from uuid import UUID
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
 
-from services.mail.store.webhooks import cursors
+from services.mail.store.webhooks import cursors, deliveries
+from services.mail.store.webhooks.deliveries import Passed
+from services.mail.webhooks.model import Attempt, CursorLease, DeliveryState, Event, EventType
 from tests.support.mail.running_deliverer import WebhookStage, webhook_stage
 from tests.support.mail.servers import Servers
 from tests.support.mail.webhook_receiver import Receiver
@@ -51,3 +53,46 @@ class TestWake:
                 )
             }
             assert due == pytest.approx({within: 0, before: 3, sooner: 2, refused: 5}, abs=0.1)
+
+
+class TestLease:
+    async def test_that_another_took_over_moves_no_cursor(self, servers: Servers) -> None:
+        async with webhook_stage(servers) as hooks:
+            endpoint, mailbox = await hooks.endpoint(Receiver(port=8999)), await hooks.mailbox()
+            event = Event(
+                event_id="msg_1",
+                event_type=EventType.MESSAGE_CREATED,
+                timestamp=datetime.now(UTC),
+                data={},
+                mailbox_id=mailbox.mailbox_id,
+                account_id=mailbox.account_id,
+                seq=1,
+                incarnation=1,
+            )
+            attempt = Attempt(at=datetime.now(UTC), milliseconds=1, status=200)
+            key = endpoint.endpoint_id, mailbox.mailbox_id
+            async with hooks.pool.acquire() as connection:
+                late = await cursors.claim(connection, *key, owner=uuid4(), lease_seconds=0)
+                held = await cursors.claim(connection, *key, owner=uuid4(), lease_seconds=60)
+                assert late is not None
+                assert held is not None
+                before = await connection.fetchrow("SELECT * FROM webhook_cursors")
+
+                async def passed(lease: CursorLease) -> Passed:
+                    state = DeliveryState.DELIVERED
+                    return await deliveries.record_passed(
+                        connection, lease, event, attempt, state=state, until=1, lease_seconds=60
+                    )
+
+                assert await passed(late) is Passed.LOST
+                assert not await deliveries.record_failed(connection, late, event, attempt, pause=1, refused=False)
+                assert not await cursors.skip(connection, late, seq=1, lease_seconds=60)
+                assert not await cursors.begin(connection, late, seq=1, incarnation=1)
+                assert not await cursors.require_resync(connection, late, seq=1)
+                await cursors.end(connection, late)
+                await cursors.release(connection, late, seq=1)
+                assert await connection.fetchrow("SELECT * FROM webhook_cursors") == before
+                assert (
+                    await connection.fetchval("SELECT count(*) FROM webhook_deliveries WHERE event_id = 'msg_1'") == 0
+                )
+                assert await passed(held) is Passed.FREE

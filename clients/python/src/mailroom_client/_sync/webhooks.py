@@ -55,9 +55,10 @@ class Webhooks:
         events: Sequence[str] | None = None,
         mailbox_ids: Sequence[UUID | str] | None = None,
         description: str | None = None,
+        status: str | None = None,
     ) -> Webhook:
-        """Change a webhook; None leaves what it is."""
-        body: dict[str, Sent] = {**parameters(url=url, description=description)}
+        """Change a webhook; None leaves what it is. `status` is `enabled` or `disabled`."""
+        body: dict[str, Sent] = {**parameters(url=url, description=description, status=status)}
         if events is not None:
             body["events"] = [*events]
         if mailbox_ids is not None:

@@ -2218,6 +2218,7 @@ class UpdateWebhookRequest(_message.Message):
     SETS_MAILBOXES_FIELD_NUMBER: _builtins.int
     IS_LIMITED_FIELD_NUMBER: _builtins.int
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     webhook_id: _builtins.str
     url: _builtins.str
@@ -2227,6 +2228,8 @@ class UpdateWebhookRequest(_message.Message):
     sets_mailboxes: _builtins.bool
     """Whether the mailboxes are to be others: those of these accounts, or all if it is not limited."""
     is_limited: _builtins.bool
+    enabled: _builtins.bool
+    """Absent: as it is. Whether it gets events."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -2243,17 +2246,22 @@ class UpdateWebhookRequest(_message.Message):
         sets_mailboxes: _builtins.bool = ...,
         is_limited: _builtins.bool = ...,
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        enabled: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_url", b"_url", "description", b"description", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_enabled", b"_enabled", "_url", b"_url", "description", b"description", "enabled", b"enabled", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_url", b"_url", "account_ids", b"account_ids", "description", b"description", "event_types", b"event_types", "is_limited", b"is_limited", "sets_event_types", b"sets_event_types", "sets_mailboxes", b"sets_mailboxes", "url", b"url", "user_id", b"user_id", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_enabled", b"_enabled", "_url", b"_url", "account_ids", b"account_ids", "description", b"description", "enabled", b"enabled", "event_types", b"event_types", "is_limited", b"is_limited", "sets_event_types", b"sets_event_types", "sets_mailboxes", b"sets_mailboxes", "url", b"url", "user_id", b"user_id", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
     _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
+    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
     _WhichOneofReturnType__url: _TypeAlias = _typing.Literal["url"]  # noqa: Y015
     _WhichOneofArgType__url: _TypeAlias = _typing.Literal["_url", b"_url"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__url) -> _WhichOneofReturnType__url | None: ...
 

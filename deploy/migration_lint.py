@@ -16,7 +16,6 @@ _POSTGRES = "18"
 _LEFT_OUT = (
     "require-lock-timeout",  # services/kit/stores/migrations/env.py sets both for the session
     "require-statement-timeout",
-    "prefer-robust-stmts",  # a migration is one transaction: all of it is applied, or nothing
 )
 
 

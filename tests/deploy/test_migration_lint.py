@@ -17,14 +17,14 @@ read_sql = cache(sql_of)
 
 
 def in_transaction(statement: str) -> str:
-    """A statement as a migration executes it."""
-    return f"BEGIN;\n{statement}\nCOMMIT;\n"
+    """A statement as a migration executes it, with its record."""
+    return f"BEGIN;\n{statement}\nUPDATE alembic_version SET version_num = '0002';\nCOMMIT;\n"
 
 
 def tables_of(sql: str) -> set[str]:
     """The tables that exist after these statements."""
     tables: set[str] = set()
-    for verb, name in re.findall(r"^(CREATE|DROP) TABLE (\w+)", sql, re.MULTILINE):
+    for verb, name in re.findall(r"^(CREATE|DROP) TABLE (?:IF NOT EXISTS )?(\w+)", sql, re.MULTILINE):
         (tables.add if verb == "CREATE" else tables.discard)(name)
     return tables
 
@@ -39,6 +39,12 @@ class TestStatement:
             ("ALTER TABLE messages ADD CONSTRAINT c CHECK (size > 0);", "constraint-missing-not-valid"),
             ("CREATE INDEX ix ON messages (size);", "require-concurrent-index-creation"),
             ("CREATE INDEX CONCURRENTLY ix ON messages (size);", "ban-concurrent-index-creation-in-transaction"),
+            # After an interruption the transactions before it are committed, and the migration is repeated.
+            ("COMMIT;\nCREATE INDEX CONCURRENTLY ix ON messages (size);\nBEGIN;", "prefer-robust-stmts"),
+            (
+                "ALTER TABLE messages ADD COLUMN colour text; COMMIT; DROP INDEX CONCURRENTLY IF EXISTS ix; BEGIN;",
+                "prefer-robust-stmts",
+            ),
             # Expand, then contract: the previous release still reads the old column.
             ("ALTER TABLE messages DROP COLUMN size;", "ban-drop-column"),
             ("ALTER TABLE messages RENAME COLUMN size TO bytes;", "renaming-column"),
@@ -55,7 +61,7 @@ class TestStatement:
             "ALTER TABLE messages ADD COLUMN colour text NOT NULL DEFAULT '';",
             "ALTER TABLE messages ADD CONSTRAINT c CHECK (size > 0) NOT VALID;",
             "CREATE TABLE colours (mailbox_id bigint PRIMARY KEY, name text NOT NULL);",
-            "COMMIT;\nCREATE INDEX CONCURRENTLY ix ON messages (size);\nBEGIN;",
+            "COMMIT;\nCREATE INDEX CONCURRENTLY IF NOT EXISTS ix ON messages (size);\nBEGIN;",
             "-- squawk-ignore ban-drop-column\nALTER TABLE messages DROP COLUMN size;",
         ],
     )

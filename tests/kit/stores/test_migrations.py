@@ -25,7 +25,7 @@ revision, down_revision = "0002", "0001"
 
 def upgrade():
     with op.get_context().autocommit_block():
-        op.create_index("ix", "mails", ["size"], postgresql_concurrently=True)
+        op.create_index("ix", "mails", ["size"], if_not_exists=True, postgresql_concurrently=True)
 """
 SETTINGS = """
 from alembic import op
@@ -71,11 +71,20 @@ def versions(tmp_path: Path) -> Path:
 
 def attempt(database: Database, versions: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs a command of the migrations in that folder."""
+    return subprocess.run(
+        _command(database, versions, *arguments), capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def _command(database: Database, versions: Path, *arguments: str) -> list[str]:
     server = database.server
     where = (server.host, str(server.port), server.user, server.password, database.name, str(versions))
-    return subprocess.run(
-        [sys.executable, "-c", RUN, *where, *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
+    return [sys.executable, "-c", RUN, *where, *arguments]
+
+
+def start(database: Database, versions: Path) -> "subprocess.Popen[str]":
+    """Begins to apply the migrations in that folder."""
+    return subprocess.Popen(_command(database, versions, "upgrade"), stdout=subprocess.PIPE, text=True)
 
 
 def run(database: Database, versions: Path, *arguments: str) -> str:
@@ -141,6 +150,19 @@ class TestUpgrade:
         assert "a table is in use: trying again\n" in done.stdout
         assert await _revision(database) == "0003"
 
+    async def test_waits_for_one_that_is_at_work(self, database: Database, versions: Path) -> None:
+        connection = await asyncpg.connect(database.dsn)
+        try:
+            await connection.execute("SELECT pg_advisory_lock(hashtext('mailroom migrations'))")
+            waiting = start(database, versions)
+            assert waiting.stdout is not None
+            told = await asyncio.to_thread(waiting.stdout.readline)
+            assert await connection.fetchval("SELECT to_regclass('mails')") is None
+        finally:
+            await connection.close()
+        await asyncio.to_thread(waiting.communicate)
+        assert (told, waiting.returncode) == ("another upgrade is at work: waiting for its end\n", 0)
+
     async def test_after_a_rollback_leaves_the_tables_of_the_later_release(
         self, database: Database, versions: Path
     ) -> None:
@@ -170,7 +192,7 @@ def upgrade():
         END $$
     ''')
     with op.get_context().autocommit_block():
-        op.execute("CREATE UNIQUE INDEX CONCURRENTLY ix ON mails (limited(size))")
+        op.execute("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS ix ON mails (limited(size))")
 """
 
 
@@ -198,12 +220,41 @@ class TestConcurrentIndex:
         finally:
             await connection.close()
 
+    async def test_of_a_killed_process_is_given_up_by_the_server_and_built_anew(
+        self, database: Database, versions: Path
+    ) -> None:
+        (versions / "0003_settings.py").unlink()
+        (versions / "0002_index.py").rename(versions / "index")
+        run(database, versions, "upgrade")
+        (versions / "index").rename(versions / "0002_index.py")
+        watching, before = [await asyncpg.connect(database.dsn) for _ in range(2)]
+        try:
+            # The index waits for the end of transactions that began before it.
+            await before.execute("BEGIN; LOCK TABLE mails IN ROW EXCLUSIVE MODE")
+            killed = start(database, versions)
+            unfinished = "SELECT indexrelid FROM pg_index WHERE NOT indisvalid"
+            while (index := await watching.fetchval(unfinished)) is None:
+                pass
+            killed.kill()
+            killed.communicate()
+            building = "SELECT 1 FROM pg_stat_progress_create_index WHERE datname = current_database()"
+            while await watching.fetchval(building):
+                pass
+            await before.execute("COMMIT")
+            await asyncio.to_thread(run, database, versions, "upgrade")
+            valid = "SELECT indexrelid FROM pg_index WHERE indexrelid = 'ix'::regclass AND indisvalid"
+            assert await watching.fetchval(valid) not in (None, index)
+            assert await _revision(database) == "0002"
+        finally:
+            await before.close()
+            await watching.close()
+
 
 class TestSql:
     async def test_prints_the_statements_of_an_upgrade(self, database: Database, versions: Path) -> None:
         sql = run(database, versions, "sql", "0001")
         assert "CREATE TABLE mails" not in sql
-        assert "COMMIT;\n\nCREATE INDEX CONCURRENTLY ix ON mails (size);\n\nBEGIN;" in sql
+        assert "COMMIT;\n\nCREATE INDEX CONCURRENTLY IF NOT EXISTS ix ON mails (size);\n\nBEGIN;" in sql
         assert problems_of(sql) == ""
         connection = await asyncpg.connect(database.dsn)
         try:
@@ -214,7 +265,7 @@ class TestSql:
     def test_keeps_migrations_apart_so_that_a_table_of_an_earlier_one_counts_as_full(
         self, database: Database, versions: Path
     ) -> None:
-        (versions / "0002_index.py").write_text(INDEX.replace("concurrently=True", "concurrently=False"))
+        (versions / "0002_index.py").write_text(INDEX.replace("if_not_exists=True, postgresql_concurrently=True", ""))
         assert "require-concurrent-index-creation" in problems_of(run(database, versions, "sql", "base"))
 
 

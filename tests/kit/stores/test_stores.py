@@ -21,7 +21,7 @@ from deploy.local.valkey import RedisAddress
 from services.kit.settings import Postgres, RedisSettings
 from services.kit.stores.engine import create_engine
 from services.kit.stores.migrations.database import ensure_database
-from services.kit.stores.postgres import create_pool
+from services.kit.stores.postgres import connect, create_pool
 from services.kit.stores.redis_client import POOL_SIZE, create_redis
 from services.kit.tls.authority import create_authority, issue
 
@@ -98,6 +98,21 @@ class TestEnsureDatabase:
             await connection.execute(text("CREATE TABLE owned (id int)"))
         await engine.dispose()
         assert (provider, locale, user) == (b"b", "C.UTF-8", missing.user)
+
+    async def test_makes_again_what_an_interruption_left_open_to_others(
+        self, administrator: Postgres, missing: Postgres
+    ) -> None:
+        left = missing.database.replace('"', '""') + ".unfinished"
+        connection = await connect(administrator)
+        await connection.execute(f'CREATE DATABASE "{left}"')
+        await ensure_database(missing, administrator=administrator)
+        query = "SELECT datname, datacl::text FROM pg_database WHERE starts_with(datname, $1)"
+        [(name, privileges)] = await connection.fetch(query, missing.database)
+        await connection.close()
+        assert name == missing.database
+        # Null: those of the server, by which everybody may enter.
+        assert privileges is not None
+        assert "=Tc/" not in privileges
 
     async def test_needs_no_administrator_where_the_database_exists(
         self, administrator: Postgres, missing: Postgres

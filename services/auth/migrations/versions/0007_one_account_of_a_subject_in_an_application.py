@@ -14,6 +14,7 @@ def upgrade() -> None:
             "accounts",
             ["application_id", "provider", "subject"],
             unique=True,
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

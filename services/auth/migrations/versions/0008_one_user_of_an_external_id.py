@@ -14,6 +14,7 @@ def upgrade() -> None:
             "users",
             ["application_id", "external_user_id"],
             unique=True,
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

@@ -14,6 +14,7 @@ def upgrade() -> None:
             "accounts",
             ["provider", "subject"],
             unique=False,
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

@@ -14,6 +14,7 @@ def upgrade() -> None:
             "accounts",
             ["grant_account_id"],
             unique=False,
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

@@ -14,6 +14,7 @@ def upgrade() -> None:
             "users",
             ["application_id", "user_id"],
             unique=False,
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

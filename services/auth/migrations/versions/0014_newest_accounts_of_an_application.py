@@ -14,6 +14,7 @@ def upgrade() -> None:
             "accounts",
             ["application_id", "created_at"],
             unique=False,
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

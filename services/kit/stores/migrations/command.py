@@ -14,7 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import MetaData
 
 from services.kit.settings import Postgres
-from services.kit.stores.migrations.database import drop_invalid_indexes, ensure_database
+from services.kit.stores.migrations.database import ensure_database
 from services.kit.stores.migrations.lock_retries import retried
 from services.kit.stores.migrations.revision import write_revision
 from services.kit.stores.migrations.roles import ProcessRole, ensure_roles, grant_privileges
@@ -112,12 +112,7 @@ def _upgrade(config: Config, owner: Postgres, roles: Sequence[ProcessRole]) -> N
         sys.stdout.write("the database is a later release's, which suits this one: left as it is\n")
         return
     config.attributes["database"] = owner
-
-    def upgrade() -> None:
-        asyncio.run(drop_invalid_indexes(owner))
-        command.upgrade(config, "head")
-
-    retried(upgrade)
+    retried(lambda: command.upgrade(config, "head"))
     asyncio.run(grant_privileges(roles, owner=owner))
 
 

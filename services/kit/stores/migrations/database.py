@@ -24,14 +24,25 @@ async def ensure_database(database: Postgres, *, administrator: Postgres) -> Non
             # Since PostgreSQL 16 only a member may make a role the owner of a database.
             await connection.execute(f"GRANT {quoted(database.user)} TO CURRENT_USER")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database.database):
-            # Plain C breaks Cyrillic, and a libc locale changes under an index with the operating system.
-            await connection.execute(
-                f"CREATE DATABASE {quoted(database.database)} OWNER {quoted(database.user)} TEMPLATE template0 "
-                "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
-            )
-            await connection.execute(f"REVOKE ALL ON DATABASE {quoted(database.database)} FROM PUBLIC")
+            await _create(connection, database)
     finally:
         await connection.close()
+
+
+async def _create(connection: "asyncpg.Connection[asyncpg.Record]", database: Postgres) -> None:
+    """Create a database that only its owner may enter.
+
+    Its creation takes statements that no transaction can hold, so it gets its name when it is complete.
+    """
+    unfinished = quoted(f"{database.database}.unfinished")
+    await connection.execute(f"DROP DATABASE IF EXISTS {unfinished}")
+    # Plain C breaks Cyrillic, and a libc locale changes under an index with the operating system.
+    await connection.execute(
+        f"CREATE DATABASE {unfinished} OWNER {quoted(database.user)} TEMPLATE template0 "
+        "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
+    )
+    await connection.execute(f"REVOKE ALL ON DATABASE {unfinished} FROM PUBLIC")
+    await connection.execute(f"ALTER DATABASE {unfinished} RENAME TO {quoted(database.database)}")
 
 
 @contextmanager
@@ -43,26 +54,6 @@ def empty_database(name: str, *, administrator: Postgres) -> Iterator[Postgres]:
         yield database
     finally:
         asyncio.run(_drop(database, administrator=administrator))
-
-
-async def drop_invalid_indexes(database: Postgres) -> None:
-    """Drop the indexes that a migration began to build and did not finish, so that it can be repeated.
-
-    One that another session is still building is left alone.
-    """
-    connection = await connect(database)
-    try:
-        names = await connection.fetch(
-            """
-            SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-            WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace
-                AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)
-            """
-        )
-        for [name] in names:
-            await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-    finally:
-        await connection.close()
 
 
 async def _drop(database: Postgres, *, administrator: Postgres) -> None:

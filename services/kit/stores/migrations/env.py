@@ -3,12 +3,14 @@
 import asyncio
 from typing import Any
 
+import asyncpg
 from alembic import context
 from sqlalchemy import Connection, MetaData, event, pool
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from services.kit.settings import Postgres
 from services.kit.stores.engine import database_url
+from services.kit.stores.migrations.interruptions import drop_invalid_indexes, exclude_others, notice_lost_client
 
 # While a migration waits for a lock, the service's own queries wait behind it: see lock_retries.py. Shorter than the
 # second after which Postgres looks for a deadlock, and would end either transaction. Milliseconds.
@@ -24,17 +26,26 @@ async def _execute(database: Postgres, metadata: MetaData) -> None:
         database_url(database), poolclass=pool.NullPool, connect_args={"server_settings": {"timezone": "UTC"}}
     )
     async with engine.connect() as connection:
-        await _limit(connection)
+        session = await _session(connection)
+        await notice_lost_client(session)
+        await exclude_others(session)
+        await drop_invalid_indexes(session)
+        await session.execute(_LIMITS)
+        _limit_by_kind(connection)
         await connection.run_sync(_execute_on, metadata)
         await connection.commit()
     await engine.dispose()
 
 
-async def _limit(connection: AsyncConnection) -> None:
-    """Limit the statements of the session by their kind."""
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None  # noqa: S101 - the connection has just been opened
-    await driver.execute(_LIMITS)
+async def _session(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+    """Return the driver's connection, which is in no transaction before SQLAlchemy's first statement."""
+    session: asyncpg.Connection[asyncpg.Record] | None = (await connection.get_raw_connection()).driver_connection
+    assert session is not None  # noqa: S101 - the connection has just been opened
+    return session
+
+
+def _limit_by_kind(connection: AsyncConnection) -> None:
+    """Give statements that work concurrently limits of their own."""
 
     def before(connection: Connection, _: object, statement: str, *__: object) -> None:
         if _is_concurrent(statement):

@@ -37,6 +37,7 @@ def retried(
             if _sqlstate(error) not in _MET_LOCKS or clock() >= give_up_at:
                 raise
             sys.stdout.write("a table is in use: trying again\n")
+            sys.stdout.flush()
         sleep(_PAUSE * (1 + draw()))
 
 

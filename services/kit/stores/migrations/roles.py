@@ -9,6 +9,7 @@ import asyncpg
 
 from services.kit.settings import Postgres
 from services.kit.stores.migrations.database import create_role, quoted
+from services.kit.stores.migrations.interruptions import notice_lost_client
 from services.kit.stores.postgres import connect
 
 # Others may keep tables in the database, an operator or an extension: those are not the owner's to revoke.
@@ -52,6 +53,7 @@ async def grant_privileges(roles: Iterable[ProcessRole], *, owner: Postgres) -> 
             by_user[role.database.user].append(role.privileges)
     connection = await connect(owner)
     try:
+        await notice_lost_client(connection)
         async with connection.transaction():
             # Jobs that are repeated can overlap.
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext('mailroom grant privileges'))")

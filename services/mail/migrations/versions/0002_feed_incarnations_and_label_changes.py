@@ -32,12 +32,13 @@ _RENAMED = {
 def upgrade() -> None:
     """Apply the change; the release before this one runs on the result (docs/migrations.md)."""
     for former, (name, others) in _RENAMED.items():
-        # Each by itself: a transaction that held the lock of one table and waited for others could wait for ever.
+        # Each by itself: a transaction that held the lock of one table and waited for others could wait for ever. It can
+        # have been done before an interruption: then the former name is that of a view.
         with op.get_context().autocommit_block():
             op.execute(
                 f"""
                 DO $$ BEGIN
-                    IF to_regclass('{former}') IS NOT NULL THEN
+                    IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('{former}') AND relkind = 'r') THEN
                         ALTER TABLE {former} RENAME TO {name};
                         {others}
                         CREATE VIEW {former} AS SELECT ctid, * FROM {name};

@@ -13,18 +13,25 @@ def upgrade() -> None:
     op.add_column(
         "mailboxes",
         sa.Column("former_emails", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        if_not_exists=True,
     )
     op.add_column(
         "mailboxes",
         sa.Column("address_check_due", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        if_not_exists=True,
     )
-    op.add_column("mailboxes", sa.Column("address_checked_at", postgresql.TIMESTAMP(timezone=True), nullable=True))
+    op.add_column(
+        "mailboxes",
+        sa.Column("address_checked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        if_not_exists=True,
+    )
     with op.get_context().autocommit_block():
         op.create_index(
             "ix_mailboxes_former_emails",
             "mailboxes",
             ["former_emails"],
             postgresql_using="gin",
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

@@ -21,17 +21,23 @@ def upgrade() -> None:
         sa.Column("lease_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("group_id", name=op.f("pk_idle_groups")),
         postgresql_with={"fillfactor": 10},
+        if_not_exists=True,
     )
-    op.add_column("mailbox_schedule", sa.Column("look_at", _TIME, nullable=True))
-    op.add_column("mailbox_schedule", sa.Column("active_at", _TIME, server_default=sa.text("now()"), nullable=False))
-    op.add_column("mailbox_schedule", sa.Column("announced_at", _TIME, nullable=True))
-    op.add_column("mailbox_schedule", sa.Column("missed_at", _TIME, nullable=True))
+    op.add_column("mailbox_schedule", sa.Column("look_at", _TIME, nullable=True), if_not_exists=True)
+    op.add_column(
+        "mailbox_schedule",
+        sa.Column("active_at", _TIME, server_default=sa.text("now()"), nullable=False),
+        if_not_exists=True,
+    )
+    op.add_column("mailbox_schedule", sa.Column("announced_at", _TIME, nullable=True), if_not_exists=True)
+    op.add_column("mailbox_schedule", sa.Column("missed_at", _TIME, nullable=True), if_not_exists=True)
     with op.get_context().autocommit_block():
         op.create_index(
             "ix_mailbox_schedule_look_at",
             "mailbox_schedule",
             ["look_at"],
             postgresql_where=sa.text("look_at IS NOT NULL"),
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

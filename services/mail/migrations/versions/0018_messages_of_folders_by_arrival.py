@@ -13,12 +13,11 @@ _INDEX = "ix_mail_locations_arrival"
 def upgrade() -> None:
     """Apply the change; the release before this one runs on the result (docs/migrations.md)."""
     with op.get_context().autocommit_block():
-        # An index of an interrupted attempt is invalid and has to be built anew.
-        op.drop_index(_INDEX, "mail_locations", if_exists=True, postgresql_concurrently=True)
         op.create_index(
             _INDEX,
             "mail_locations",
             ["mailbox_id", "arrived_at", "folder_id", "generation", "key"],
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
     op.add_column("folder_histories", sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True))

@@ -13,13 +13,14 @@ def upgrade() -> None:
     """Apply the change; the release before this one runs on the result (docs/migrations.md)."""
     for table in ("mailboxes", "disconnections"):
         column = sa.Column("application_id", sa.Uuid(), server_default=sa.text(f"'{_DEFAULT}'"), nullable=False)
-        op.add_column(table, column)
+        op.add_column(table, column, if_not_exists=True)
     with op.get_context().autocommit_block():
         op.create_index(
             "ix_mailboxes_application_id_mailbox_id",
             "mailboxes",
             ["application_id", "mailbox_id"],
             unique=False,
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

@@ -10,13 +10,14 @@ down_revision: str | None = "0025"
 def upgrade() -> None:
     """Apply the change; the release before this one runs on the result (docs/migrations.md)."""
     for column in ("provider_identity", "limits_identity"):
-        op.add_column("mailboxes", sa.Column(column, sa.Text(), nullable=True))
+        op.add_column("mailboxes", sa.Column(column, sa.Text(), nullable=True), if_not_exists=True)
     with op.get_context().autocommit_block():
         op.create_index(
             "ix_mailboxes_provider_identity",
             "mailboxes",
             ["provider_identity"],
             unique=False,
+            if_not_exists=True,
             postgresql_concurrently=True,
         )
 

@@ -1,5 +1,6 @@
 """Commands of docs/operate.md work as printed there, and clients notice none of them."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.long
 
 # Secrets that survive the loss of a machine: kept elsewhere, or with Google.
 KEPT = {"secret_key", "secret_key_previous", "mail_secret_key", "mail_secret_key_previous", "google_client_secret"}
+TRY_SECONDS = 60
 # Changes with each table, index and migration.
 _SCHEMA = "SELECT (SELECT max(oid) FROM pg_class), (SELECT xmin::text || version_num FROM alembic_version)"
 _ENTER = """
@@ -144,6 +146,18 @@ class TestRollBack:
         _asked_of(system, "mail", "UPDATE alembic_version SET version_num = replace(version_num, '-and-more', '')")
 
 
+def _await_try(http: httpx.Client, webhook: str, headers: dict[str, str]) -> None:
+    """Wait until the newest event of a webhook was tried, for which its signature was made."""
+    deadline = time.monotonic() + TRY_SECONDS
+    while True:
+        answer = http.get(f"{webhook}/deliveries", headers=headers)
+        assert answer.status_code == 200, answer.text
+        if answer.json()["deliveries"][0]["attempts"]:
+            return
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.2)
+
+
 class TestRotation:
     def test_of_the_secret_key_fails_no_request_and_forgets_the_old_one(
         self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider
@@ -154,6 +168,26 @@ class TestRotation:
         assert operator.secret("secret_key") != old
         assert operator.secret("secret_key_previous") == ""
         _goes_on(provider, ada)
+
+    def test_of_mails_key_keeps_the_secrets_of_webhooks(
+        self, system: ComposedSystem, operator: Operator, http: httpx.Client
+    ) -> None:
+        headers = {"Authorization": f"Bearer {operator.api_key('webhooks.manage')}"}
+        body = {"url": "https://receiver.invalid/mailroom", "events": ["message.created"]}
+        made = http.post("/webhooks", json=body, headers=headers)
+        assert made.status_code == 201, made.text
+        stored = "SELECT string_agg(encode(encrypted, 'hex'), ' ') FROM webhook_secrets"
+        before, old = _asked_of(system, "mail", stored), operator.secret("mail_secret_key")
+        operator.follow("MAIL_SECRET_KEY")
+        assert operator.secret("mail_secret_key") != old
+        assert operator.secret("mail_secret_key_previous") == ""
+        assert _asked_of(system, "mail", stored) != before
+        webhook = f"/webhooks/{made.json()['id']}"
+        asked = http.post(f"{webhook}/test", headers=headers)
+        assert asked.status_code < 300, asked.text
+        _await_try(http, webhook, headers)
+        assert "does not open" not in system.compose("logs", "--no-color", "deliverer", "mail")
+        http.delete(webhook, headers=headers).raise_for_status()
 
     def test_of_a_database_password_is_in_force_at_once(
         self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider

@@ -1,8 +1,10 @@
 """The production file gives a system that keeps its secrets and is closed to the outside."""
 
 import json
+import tarfile
 import time
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx
@@ -31,6 +33,14 @@ try:
     asyncio.run(enter("mailroom_{other}"))
 except asyncpg.InsufficientPrivilegeError:
     print("refused", end="")
+"""
+# Stops the worker, and neither the container's first process nor itself.
+_STOP = """
+import os, pathlib, signal
+
+for directory in pathlib.Path("/proc").glob("[0-9]*"):
+    if int(directory.name) not in (1, os.getpid()) and b"services.mail.worker" in (directory / "cmdline").read_bytes():
+        os.kill(int(directory.name), signal.SIGSTOP)
 """
 # Requests a provider token from auth: with the gateway's certificate, and in plaintext.
 _CALL = """
@@ -99,14 +109,57 @@ class TestDoctor:
         others = [line for line in found.splitlines() if not any(words in line for words in passing)]
         assert [line for line in others if not line.startswith("ok ")] == []
         assert len(others) >= 10
-        operator.mailroom("support-bundle", str(tmp_path / "bundle.tar.gz"))
-        system.run(["tar", "-xzf", str(tmp_path / "bundle.tar.gz"), "-C", str(tmp_path)])
-        texts = {file.name: file.read_text() for file in tmp_path.iterdir() if file.suffix != ".gz"}
+        texts = _bundle(operator, tmp_path)
         secrets = [file.read_text().strip() for file in (operator.production / "secrets").iterdir()]
         assert [secret for secret in secrets if secret and any(secret in text for text in texts.values())] == []
         assert "mailroom_dependency_up" in texts["worker.metrics"]
         assert "mailroom_webhook_listening 1.0" in texts["deliverer.metrics"]
         assert "messages" in texts["mailroom_mail.txt"]
+
+
+class TestSupportBundle:
+    def test_holds_nothing_of_the_mail_tokens_and_keys_in_use(
+        self, system: ComposedSystem, operator: Operator, http: httpx.Client, provider: Provider, tmp_path: Path
+    ) -> None:
+        mark = token_hex(8)
+        ada = Person.sign_in(http, provider.new_user(email=f"reader-{mark}@example.com"))
+        named = {"from": f"Sender {mark} <sender-{mark}@example.org>", "subject": f"Subject {mark}"}
+        provider.deliver(ada.email, text=f"Text {mark}", **named)
+        ada.sync()
+        assert [email["subject"] for email in ada.emails(q=f"Subject {mark}")] == [f"Subject {mark}"]
+        # What is logged about failures.
+        key = operator.api_key("mail.read", "webhooks.manage")
+        _fail_with(mark, http, key=key)
+        values = f"INSERT INTO messages (mailbox_id, subject) VALUES (0, 'Subject {mark}')"  # noqa: S608 - our own word
+        psql = ["psql", "--username=postgres", "--dbname=mailroom_mail", f"--command={values}"]
+        failed = system.run(
+            ["sh", "-c", '"$@" 2>&1 || true', "sh", "docker", "compose", "exec", "-T", "postgres", *psql]
+        )
+        assert mark in failed
+        texts = _bundle(operator, tmp_path)
+        assert len(texts["worker.log"].splitlines()) > 1
+        hidden = {"mark": mark, "token": ada.token, "key": key, "secret of the key": key.rpartition("_")[2]}
+        assert [(name, file) for name, text in hidden.items() for file in texts if text in texts[file]] == []
+
+
+def _fail_with(mark: str, http: httpx.Client, *, key: str) -> None:
+    """Send requests that fail, or that let a delivery fail, with a marked word in each place of a request."""
+    for bearer in (f"token-{mark}", key):
+        headers = {"Authorization": f"Bearer {bearer}", "User-Agent": f"client-{mark}"}
+        http.get("/emails", params={"user_email": f"other-{mark}@example.com", "q": f"word{mark}"}, headers=headers)
+        http.get(f"/emails/{mark}", headers=headers)
+        http.post("/auth/token", json={"state": f"state-{mark}"}, headers=headers)
+    body = {"url": f"https://receiver.invalid/{mark}?token={mark}", "events": ["message.created"]}
+    made = http.post("/webhooks", json=body, headers={"Authorization": f"Bearer {key}"})
+    assert made.status_code == 201, made.text
+
+
+def _bundle(operator: Operator, directory: Path) -> dict[str, str]:
+    """Return the texts of a support bundle by the names of its files."""
+    operator.mailroom("support-bundle", str(directory / "bundle.tar.gz"))
+    with tarfile.open(directory / "bundle.tar.gz") as bundle:
+        files = {member.name: bundle.extractfile(member) for member in bundle.getmembers() if member.isfile()}
+        return {name.removeprefix("./"): file.read().decode() for name, file in files.items() if file is not None}
 
 
 class TestContainers:
@@ -190,6 +243,31 @@ class TestWorker:
         assert (ended["state"], ended["error"]) == ("completed", None)
         assert sorted(external_ids(ada.emails())) == sorted(ids(provider.truth(ada.email)))
         system.compose("up", "--detach", "--no-recreate", "--wait")
+
+    def test_that_is_stopped_loses_its_mailboxes_to_another_and_is_named_until_it_is_restarted(
+        self, system: ComposedSystem, operator: Operator, http: httpx.Client, provider: Provider
+    ) -> None:
+        ada = Person.sign_in(http, provider.new_user(messages=5))
+        ada.sync()
+        victim = system.compose("ps", "--quiet", "worker").split()[0]
+        system.run(["docker", "exec", victim, "python", "-c", _STOP])
+        try:
+            provider.deliver(ada.email, count=2)
+            ada.sync()
+            assert sorted(external_ids(ada.emails())) == sorted(ids(provider.truth(ada.email)))
+            _await_health(system, victim, "unhealthy")
+            assert "is running and unhealthy" in system.run(["sh", "-c", "deploy/mailroom doctor || true"])
+        finally:
+            operator.mailroom("restart", "worker")
+        _await_health(system, victim, "healthy")
+
+
+def _await_health(system: ComposedSystem, container: str, health: str) -> None:
+    deadline = time.monotonic() + 2 * STARTING_SECONDS
+    command = ["docker", "inspect", "--format", "{{.State.Health.Status}}", container]
+    while (shown := system.run(command).strip()) != health:
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.5)
 
 
 def test_every_process_stops_by_itself_when_it_is_told_to(system: ComposedSystem) -> None:

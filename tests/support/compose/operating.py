@@ -77,6 +77,11 @@ class Operator:
         """Return the current value of a secret."""
         return (self.production / "secrets" / name).read_text().strip()
 
+    def api_key(self, *scopes: str) -> str:
+        """Make an API key by the server's command line; return its text."""
+        command = ("run", "--rm", "--no-deps", "auth", "services.auth", "api-key", f"--scopes={','.join(scopes)}")
+        return self.mailroom(*command).strip().splitlines()[-1]
+
     def follow(self, heading: str, *, block: int = 0, backups: Path = Path("/backups")) -> str:
         """Type a block of commands below a heading of docs/operate.md. Returns their output."""
         commands = documented(heading)[block]

@@ -22,7 +22,8 @@ type Requirement = Scope | Credential
 OPERATIONS: Mapping[str, Requirement] = {
     **dict.fromkeys(
         (
-            *("listEmails", "getEmail", "getRawEmail", "getAttachment", "exportEmails", "listChanges"),
+            *("listEmails", "getEmail", "getRawEmail", "getAttachment", "exportEmails"),
+            *("listChanges", "streamChanges"),
             *("listLabels", "listThreads", "getThread"),
         ),
         Scope.MAIL_READ,

@@ -39,7 +39,7 @@ class Streamed(Response):
         finally:
             leaving.cancel()
             if not sending.done():
-                log.info("ended a download: its caller was revoked" if ending.done() else "client left a download")
+                log.info("ended a stream: its caller was revoked" if ending.done() else "client left a stream")
                 sending.cancel()
             ending.cancel()
             await asyncio.wait({sending, leaving, ending})

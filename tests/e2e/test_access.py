@@ -116,6 +116,7 @@ class Tenant:
             "listEmails",
             "exportEmails",
             "listChanges",
+            "streamChanges",
             "listLabels",
             "listThreads",
             "getThread",
@@ -248,7 +249,12 @@ class World:
         """Send a request for something of the tenant."""
         method, path, options = tenant.request(operation)
         headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
-        return self.http.request(method, path, headers=headers, **options)
+        if operation != "streamChanges":
+            return self.http.request(method, path, headers=headers, **options)
+        with self.http.stream(method, path, headers=headers, **options) as answer:
+            # One that succeeds has no end.
+            text = "" if answer.is_success else answer.read().decode()
+        return httpx.Response(answer.status_code, headers=answer.headers, text=text)
 
 
 def id_of(key: str) -> str:

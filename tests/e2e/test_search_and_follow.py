@@ -1,7 +1,8 @@
 """Searching, threads, export and the feed of changes, through REST and the whole system."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +26,11 @@ def follow(person: Person, since: str = "", **headers: str) -> dict[str, Any]:
     answer = person.get(f"/emails/changes?{urlencode({'user_email': person.email, 'since': since})}", **headers)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
+
+
+def _streamed(lines: Iterator[str]) -> dict[str, Any]:
+    """Return the page of the next event that has one."""
+    return dict(json.loads(next(line for line in lines if line.startswith("data: ")).removeprefix("data: ")))
 
 
 class TestSearch:
@@ -154,6 +160,27 @@ class TestChanges:
         ada.start_sync()
         there = follow(ada, here["next_since"], Prefer="wait=30")
         assert [change["type"] for change in there["changes"]] == ["created"]
+
+    def test_are_streamed_until_the_session_ends(self, new_person: NewPerson, provider: Provider) -> None:
+        ada = new_person()
+        ada.sync()
+        url = f"/emails/changes/stream?user_email={ada.email}"
+        with ada.http.stream("GET", url, headers=ada.headers()) as answer:
+            lines = answer.iter_lines()
+            here = _streamed(lines)
+            assert here["changes"] == []
+            deliver(provider, ada, "New", "mail")
+            ada.start_sync()
+            there = _streamed(lines)
+            assert [change["type"] for change in there["changes"]] == ["created"]
+            assert ada.post("/auth/logout", {}).status_code == 204
+            # The gateway hears of it within five seconds, and can cut the connection in the middle of the body.
+            with suppress(httpx.RemoteProtocolError):
+                assert not any("changes" in line for line in lines)
+        again = Person.sign_in(ada.http, ada.email)
+        headers = again.headers({"Last-Event-ID": here["next_since"]})
+        with ada.http.stream("GET", url, headers=headers) as answer:
+            assert _streamed(answer.iter_lines())["next_since"] == there["next_since"]
 
     def test_refuse_positions_that_they_did_not_give(self, new_person: NewPerson) -> None:
         ada, eve = new_person(), new_person()

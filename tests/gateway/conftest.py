@@ -33,6 +33,7 @@ from services.gateway.clients import Services, connect
 from services.gateway.http.cors import EXPOSED_HEADERS
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.revocations import Revocations
+from services.kit.http.server import serve_http
 from services.kit.observe.setup import Telemetry
 from services.kit.rpc.server import serve_rpc
 from services.kit.scopes import Scope
@@ -160,6 +161,17 @@ type OpenGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 async def gateway(open_gateway: OpenGateway) -> AsyncIterator[Gateway]:
     async with open_gateway() as gateway:
         yield gateway
+
+
+@pytest.fixture
+async def over_http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway's application behind a real server."""
+    async with serve_http(gateway.app, host="127.0.0.1", port=0) as port:
+        url = f"http://127.0.0.1:{port}"
+        # The tests look at the bytes that are sent.
+        headers = gateway.as_user("ada") | {"Accept-Encoding": "identity"}
+        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
+            yield client
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from services.gateway.errors import problem
 CORS_NOT_ALLOWED = "cors_not_allowed"
 # Headers beyond those that the standard lets every page send and read.
 REQUEST_HEADERS = (
-    *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Prefer", "Range"),
-    "X-Request-Id",
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Last-Event-ID"),
+    *("Prefer", "Range", "X-Request-Id"),
 )
 EXPOSED_HEADERS = (
     *(

@@ -43,11 +43,17 @@ class LongPolls:
         if not request.wait_seconds:
             return await call(method, request)
         async with self._share.of(request.user_id):
-            return await self._wait(method, request, caller)
+            return await self.wait(method, request, caller=caller)
 
-    async def _wait[Request: _Waiting, Response](
-        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request, caller: Caller
+    @property
+    def are_over(self) -> bool:
+        """Whether the process stops."""
+        return self._stop.is_set()
+
+    async def wait[Request: _Waiting, Response](
+        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request, *, caller: Caller
     ) -> Response:
+        """Call a method as `ask` does, within a share of the caller's own. Raises AppError."""
         asking = asyncio.create_task(call(method, request, timeout=request.wait_seconds + DEFAULT_TIMEOUT))
         stopping = asyncio.create_task(self._stop.wait())
         ending = asyncio.create_task(self._revocations.until_ended(caller))

@@ -12,3 +12,5 @@ class Shares:
         self.exports = FairShare(6, per_user=2, waiting=0, work="exports are running")
         # A page shows many pictures, each of them an attachment: they wait for each other.
         self.downloads = FairShare(64, per_user=8, waiting=64, work="downloads are running")
+        # Each holds a connection, and a call of mail that waits.
+        self.streams = FairShare(256, per_user=16, waiting=0, work="streams of changes are open")

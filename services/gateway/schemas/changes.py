@@ -44,10 +44,15 @@ class ChangePage(TypedDict):
     has_more: Annotated[bool, Field(description="Whether more changes exist already")]
 
 
-class ChangesQuery(MailboxQuery):
-    """The position from which changes are listed."""
+class StreamQuery(MailboxQuery):
+    """The position from which changes are followed."""
 
     since: Annotated[
         str, Field(max_length=200, pattern=NO_NUL, description="`next_since` of an earlier answer; empty: from now on")
     ] = ""
+
+
+class ChangesQuery(StreamQuery):
+    """The position from which changes are listed."""
+
     limit: Annotated[int, Field(ge=1, le=MAX_CHANGES, description="The most changes of a page")] = 100

@@ -307,6 +307,24 @@ class TestFollow:
         [told] = [record.getMessage() for record in caplog.records if record.name == "mailroom_client"]
         assert told.startswith("changes are asked for again: 404 Not Found from http://gateway/emails/changes?")
 
+    def test_streams_pages_whatever_pieces_they_come_in(self) -> None:
+        events = [
+            b"event: changes\nid: %s\ndata: %s\n\n" % (after.encode(), _page(_deleted(name), after=after).content)
+            for name, after in (("m1", "p1"), ("m2", "p2"))
+        ]
+        body = b":\n\n".join(events)
+        pieces = [body[start : start + 7] for start in range(0, len(body), 7)]
+        gateway = Gateway([httpx.Response(200, content=iter(pieces))])
+        with gateway.client() as client:
+            assert [page.next_since for page in client.changes.stream(MAILBOX, "p0")] == ["p1", "p2"]
+        assert gateway.requests[0].url.params["since"] == "p0"
+
+    def test_streams_until_a_problem(self) -> None:
+        gone = b"event: problem\ndata: " + problem(410, "resync_required").content + b"\n\n"
+        gateway = Gateway([httpx.Response(200, content=gone)])
+        with gateway.client() as client, pytest.raises(ResyncRequiredError):
+            next(client.changes.stream(MAILBOX, "p0"))
+
     def test_ends_with_a_refusal_that_no_time_heals(self) -> None:
         gateway = Gateway([problem(404, "mailbox_not_found")])
         with gateway.client() as client, pytest.raises(NotFoundError):

@@ -24,6 +24,7 @@ CALLS: dict[str, Callable[[Mailroom], object]] = {
     "getThread": lambda client: client.emails.thread(ID),
     "listLabels": lambda client: client.emails.labels(ID),
     "listChanges": lambda client: client.changes.after(ID, None),
+    "streamChanges": lambda client: list(client.changes.stream(ID, "AAAA")),
     "listMailboxes": lambda client: list(client.mailboxes.list()),
     "listUsers": lambda client: list(client.users.list()),
     "addUser": lambda client: client.users.add("u1"),

@@ -2,34 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from services.gateway.schemas.emails import Email
 from services.kit.errors import AppError, Kind
-from services.kit.http.server import serve_http
 from tests.gateway.conftest import Gateway
 from tests.gateway.routes.test_messages import ADA, connect, full_message, message
-
-
-@pytest.fixture
-async def over_http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the gateway's application behind a real server."""
-    transport = gateway.http._transport
-    assert isinstance(transport, httpx.ASGITransport)
-    app = transport.app
-    assert isinstance(app, FastAPI)
-    async with serve_http(app, host="127.0.0.1", port=0) as port:
-        url = f"http://127.0.0.1:{port}"
-        # The tests look at the bytes that are sent.
-        headers = gateway.as_user("ada") | {"Accept-Encoding": "identity"}
-        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
-            yield client
 
 
 class TestExport:

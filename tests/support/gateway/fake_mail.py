@@ -33,6 +33,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     threads: dict[str, list[mail_pb2.Thread]] = field(default_factory=dict)
     changes: list[mail_pb2.Change] = field(default_factory=list)
     followed: list[mail_pb2.ListChangesRequest] = field(default_factory=list)
+    # The responses to those who follow changes, one after the other; a call that may wait does until the next one.
+    feed: asyncio.Queue[mail_pb2.ListChangesResponse | AppError] | None = None
     exports: list[mail_pb2.ExportMessagesRequest] = field(default_factory=list)
     export_failure: AppError | None = None
     export_never_ends: bool = False
@@ -200,8 +202,15 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
         self._check()
         account_id = self._select(request.user_id, request.mailbox)
         self.followed.append(request)
+        if self.feed is not None and (request.wait_seconds or not self.feed.empty()):
+            page = await self.feed.get()
+            if isinstance(page, AppError):
+                raise page
+            return page
         changes = self.changes if request.since else []
-        return mail_pb2.ListChangesResponse(changes=changes, position="p2", has_more=True, account_id=account_id)
+        return mail_pb2.ListChangesResponse(
+            changes=changes, position="p2", has_more=self.feed is None, account_id=account_id
+        )
 
     @override
     async def ExportMessages(

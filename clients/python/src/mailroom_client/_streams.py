@@ -1,4 +1,4 @@
-"""Lines of a stream, and the failure that can end it."""
+"""Lines and events of a stream, and the failure that can end it."""
 
 from collections.abc import Iterator
 
@@ -44,3 +44,20 @@ def _raise(line: bytes) -> None:
     except ValidationError:
         return
     raise problem_error(failure.problem)
+
+
+class Events:
+    """Cuts chunks into the data of server-sent events. An event that tells of a failure is raised."""
+
+    def __init__(self) -> None:
+        self._open = b""
+
+    def take(self, chunk: bytes) -> Iterator[bytes]:
+        """Return the data of the events that a chunk ends; comments have none."""
+        *whole, self._open = (self._open + chunk).split(b"\n\n")
+        for text in whole:
+            fields = dict(line.split(b": ", 1) for line in text.split(b"\n") if b": " in line)
+            if fields.get(b"event") == b"problem":
+                raise problem_error(Problem.model_validate_json(fields[b"data"]))
+            if fields.get(b"event") == b"changes":
+                yield fields[b"data"]

@@ -6,6 +6,7 @@ from time import sleep
 
 from mailroom_client._request import MailboxName, Request, naming, parameters
 from mailroom_client._retry import Retries
+from mailroom_client._streams import Events
 from mailroom_client._sync.transport import Transport
 from mailroom_client.errors import (
     ApiError,
@@ -41,6 +42,19 @@ class Changes:
         params = naming(mailbox) | parameters(since=since, limit=limit)
         return self._transport.call(Request("GET", "/emails/changes", params, wait=wait), ChangePage)
 
+    def stream(self, mailbox: MailboxName, since: str | None = None) -> Generator[ChangePage]:
+        """Return pages of changes over one connection, the first at once if there is no position.
+
+        It ends with the access token, and when the gateway is replaced: go on from the last `next_since`. `follow` does
+        not end. Raises ResyncRequiredError and other refusals, UnreachableError where the connection breaks off.
+        """
+        events = Events()
+        request = Request("GET", "/emails/changes/stream", naming(mailbox) | parameters(since=since))
+        with self._transport.stream(request) as chunks:
+            for chunk in chunks:
+                for data in events.take(chunk):
+                    yield _page(data)
+
     def follow(
         self,
         mailbox: MailboxName,
@@ -73,6 +87,13 @@ class Changes:
             if page.changes:
                 yield page
             position = page.next_since
+
+
+def _page(data: bytes) -> ChangePage:
+    try:
+        return ChangePage.model_validate_json(data)
+    except ValueError as error:
+        raise UnexpectedResponseError(f"/emails/changes/stream: {error}") from error
 
 
 def _log_trouble(error: MailroomError) -> None:

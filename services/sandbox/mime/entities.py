@@ -16,10 +16,18 @@ def body_of(entity: bytes) -> bytes:
 def split_multipart(body: bytes, boundary: str) -> list[bytes]:
     """The entities between the delimiter lines of a multipart; the line break before a delimiter belongs to it."""
     mark = re.escape(boundary.encode("utf-8", "surrogateescape"))
-    delimiters = list(re.finditer(rb"(?:\A|\r?\n)--" + mark + rb"(--)?[ \t]*(?:(?=\r?\n)|\Z)", body))
+    # Begins with a literal, so that megabytes of attachments are searched and not matched byte by byte.
+    lines = re.finditer(rb"--" + mark + rb"(--)?[ \t]*(?:(?=\r?\n)|\Z)", body)
+    delimiters = [each for each in lines if each.start() == 0 or body[each.start() - 1 : each.start()] == b"\n"]
     entities = []
     for delimiter, following in zip(delimiters, [*delimiters[1:], None], strict=True):
         if delimiter.group(1):
             break
-        entities.append(body[delimiter.end() : following.start() if following else len(body)].partition(b"\n")[2])
+        end = len(body) if following is None else _line_end(body, following.start())
+        entities.append(body[delimiter.end() : end].partition(b"\n")[2])
     return entities
+
+
+def _line_end(body: bytes, start: int) -> int:
+    """Where the line before the one at `start` ends, without its line break."""
+    return start - (2 if body[start - 2 : start] == b"\r\n" else 1)

@@ -32,7 +32,7 @@ _CHARSET = re.compile(rb"charset\s{0,5}=\s{0,5}[\"']?([A-Za-z0-9_:.-]{1,40})", r
 _CHARSET_WINDOW = 16 * 1024
 _SAYS_NOTHING = {b"us-ascii", b"ascii", b"utf-8", b"utf8"}
 _BOUNDARY_LINE = re.compile(rb"(?:\A|\n)--([^\s\r\n-][^\r\n]{0,199}?)[ \t]*\r?\n(?=Content-)", re.IGNORECASE)
-_DELIMITER_END = rb"(--)?[ \t]*\r*(?=\n|\Z)"
+_DELIMITER_END = re.compile(rb"(--)?[ \t]*\r*(?=\n|\Z)")
 
 
 def read_raw(data: bytes, *, keeps_content: bool = False) -> Tree:
@@ -63,6 +63,15 @@ class _AttachedMessage:
     part: Part
     source: tuple[bytes, int, int]
     level: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Delimiter:
+    """A delimiter line of a multipart, from the line break before it."""
+
+    start: int
+    end: int
+    closes: bool
 
 
 class _RawReader:
@@ -184,22 +193,22 @@ class _RawReader:
         self._read_children(part, (data, end), delimiters, depth=depth)
 
     def _read_children(
-        self, part: Part, source: tuple[bytes, int], delimiters: list[re.Match[bytes]], *, depth: int
+        self, part: Part, source: tuple[bytes, int], delimiters: list[_Delimiter], *, depth: int
     ) -> None:
         data, end = source
         for index, delimiter in enumerate(delimiters):
-            if delimiter.group(1):
+            if delimiter.closes:
                 return
             is_last = index + 1 == len(delimiters)
-            following = end if is_last else delimiters[index + 1].start()
-            if following == delimiter.end() and not is_last:
+            following = end if is_last else delimiters[index + 1].start
+            if following == delimiter.end and not is_last:
                 # The delimiter is there twice.
                 continue
             if not self._budget.take_part():
                 return
             if not is_last and data[following - 1 : following] == b"\r":
                 following -= 1
-            first = min(delimiter.end() + 1, following)
+            first = min(delimiter.end + 1, following)
             lines, body = self._split_headers(data, first, max(first, following))
             fields = index_fields(self._decode_headers(lines, b""))
             child = build_part(child_id(part.part_id, len(part.children)), fields, default_type=child_type(part))
@@ -208,7 +217,7 @@ class _RawReader:
         if delimiters:
             self._budget.note("multipart-not-closed")
 
-    def _find_delimiters(self, part: Part, data: bytes, start: int, end: int) -> list[re.Match[bytes]]:
+    def _find_delimiters(self, part: Part, data: bytes, start: int, end: int) -> list[_Delimiter]:
         """Find the delimiter lines of a multipart, the closing one last."""
         boundary = part.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip()
         found = self._scan(boundary, data, start, end) if boundary else []
@@ -220,18 +229,24 @@ class _RawReader:
         self._budget.note("boundary-guessed")
         return self._scan(guess.group(1), data, start, end)
 
-    def _scan(self, boundary: bytes, data: bytes, start: int, end: int) -> list[re.Match[bytes]]:
+    def _scan(self, boundary: bytes, data: bytes, start: int, end: int) -> list[_Delimiter]:
         self._scannable -= end - start
         if self._scannable < 0:
             self._budget.cut("too-nested")
             return []
-        # The line break before a delimiter belongs to it; the one before the first ends the headers.
-        pattern = re.compile(rb"\n--" + re.escape(boundary) + _DELIMITER_END)
-        found = []
-        for match in pattern.finditer(data, max(start - 1, 0), end):
-            found.append(match)
-            if match.group(1) or len(found) > limits.PARTS + 1:
-                break
+        # The line break before a delimiter belongs to it; the one before the first ends the headers. Boundaries are
+        # searched for as bytes: to compile a pattern for each costs more than the search.
+        mark = b"\n--" + boundary
+        found: list[_Delimiter] = []
+        position = data.find(mark, max(start - 1, 0), end)
+        while position >= 0:
+            following = position + 1
+            if match := _DELIMITER_END.match(data, position + len(mark), end):
+                found.append(_Delimiter(start=position, end=match.end(), closes=match.group(1) is not None))
+                following = match.end()
+                if found[-1].closes or len(found) > limits.PARTS + 1:
+                    break
+            position = data.find(mark, following, end)
         return found
 
 

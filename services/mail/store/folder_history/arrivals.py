@@ -35,18 +35,21 @@ async def newest(
     rows = await connection.fetch(
         f"""
         SELECT {COLUMNS} FROM mail_locations l
-        WHERE l.mailbox_id = $1 AND l.folder_id <> ALL($2::bigint[])
+        -- With a limit the planner looks the message up: it may know nothing of a mailbox, and then compares all rows.
+        LEFT JOIN LATERAL (
+            SELECT true AS is_first FROM mail_locations o
+            WHERE o.mailbox_id = $1 AND o.external_id = l.external_id AND o.folder_id <> ALL($2::bigint[])
+                AND CASE WHEN (o.gone_in IS NULL) = (l.gone_in IS NULL)
+                    THEN (o.arrived_at, o.folder_id, o.generation, o.key)
+                        > (l.arrived_at, l.folder_id, l.generation, l.key)
+                    ELSE o.gone_in IS NULL END
+            LIMIT 1
+        ) other ON true
+        WHERE l.mailbox_id = $1 AND l.folder_id <> ALL($2::bigint[]) AND other.is_first IS NULL
             AND (l.arrived_at, l.folder_id, l.generation, l.key) < (coalesce($3::timestamptz, 'infinity'), $4, $5, $6)
             AND (l.external_id IS NOT NULL OR (l.gone_in IS NULL AND EXISTS (
                 SELECT FROM mail_folders f WHERE f.mailbox_id = $1 AND f.folder_id = l.folder_id
                     AND f.generation = l.generation)))
-            AND NOT EXISTS (
-                SELECT FROM mail_locations o
-                WHERE o.mailbox_id = $1 AND o.external_id = l.external_id AND o.folder_id <> ALL($2::bigint[])
-                    AND CASE WHEN (o.gone_in IS NULL) = (l.gone_in IS NULL)
-                        THEN (o.arrived_at, o.folder_id, o.generation, o.key)
-                            > (l.arrived_at, l.folder_id, l.generation, l.key)
-                        ELSE o.gone_in IS NULL END)
         ORDER BY l.arrived_at DESC, l.folder_id DESC, l.generation DESC, l.key DESC LIMIT $7
         """,
         mailbox_id,

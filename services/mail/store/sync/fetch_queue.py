@@ -212,12 +212,18 @@ async def finish(
     """
     rows = await connection.fetch(
         """
-        WITH got AS (
-            SELECT i.external_id, g.version < greatest(i.wanted_version, m.version) AS is_old,
+        -- Each table is read once, before rows are compared: statistics are often those of an empty queue, or do not
+        -- know the mailbox.
+        WITH queued AS MATERIALIZED (
+            SELECT external_id, wanted_version, stale_gets FROM fetch_queue
+            WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+        ), stored AS MATERIALIZED (
+            SELECT external_id, version FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+        ), got AS MATERIALIZED (
+            SELECT g.external_id, g.version < greatest(i.wanted_version, m.version) AS is_old,
                 ($4::float8[])[i.stale_gets + 1] AS pause
             FROM unnest($2::text[], $3::numeric[]) AS g(external_id, version)
-            JOIN fetch_queue i ON i.mailbox_id = $1 AND i.external_id = g.external_id
-            LEFT JOIN messages m ON m.mailbox_id = $1 AND m.external_id = g.external_id
+            LEFT JOIN queued i USING (external_id) LEFT JOIN stored m USING (external_id)
         ), late AS (
             UPDATE fetch_queue i SET stale_gets = i.stale_gets + 1, doubted = false,
                 not_before = now() + make_interval(secs => got.pause)

@@ -1,0 +1,56 @@
+"""Work of statements for a mailbox that the planner's statistics do not know yet, as those of a first sync do not.
+
+The planner then expects no rows, and may compare each row with all others.
+"""
+
+from typing import Any
+
+import pytest
+
+from services.mail.store.connection import Connection
+from services.mail.store.folder_history import arrivals
+from services.mail.store.sync import fetch_queue
+from tests.support.mail.query_plans import PlannedConnection
+
+OTHERS = 300
+OWN = 2_000
+_PLACES = """
+    INSERT INTO mail_locations (mailbox_id, folder_id, generation, key, external_id, size, arrived_at, marks)
+    SELECT $1, 1 + n % 12, 1, lpad(n::text, 10, '0'), 'm' || n, n, now() - make_interval(secs => n), '{}'
+    FROM generate_series(1, $2::int) n
+"""
+_QUEUED = """
+    INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
+    SELECT $1, 'm' || n, 2, n FROM generate_series(1, $2::int) n
+"""
+
+
+@pytest.fixture
+def planned(connection: Connection) -> Any:
+    """Return a connection that tells the work of its queries."""
+    return PlannedConnection(connection)
+
+
+async def fill(connection: Connection, statement: str, *, table: str, known: int, new: int) -> None:
+    """Store rows of two mailboxes; only those of the first are in the statistics."""
+    await connection.execute(statement, known, OTHERS)
+    await connection.execute(f"ANALYZE {table}")
+    await connection.execute(statement, new, OWN)
+
+
+class TestStatementsForANewMailbox:
+    async def test_look_up_whether_a_listed_message_is_elsewhere(
+        self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
+    ) -> None:
+        await fill(connection, _PLACES, table="mail_locations", known=other_id, new=mailbox_id)
+        await arrivals.newest(planned, mailbox_id, below=None, hidden=[], limit=500)
+        assert planned.rows < 3 * OWN
+
+    async def test_look_up_the_queued_messages_that_were_fetched(
+        self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
+    ) -> None:
+        await fill(connection, _QUEUED, table="fetch_queue", known=other_id, new=mailbox_id)
+        fetched = {f"m{number}": 1 for number in range(1, 201)}
+        async with connection.transaction():
+            await fetch_queue.finish(planned, mailbox_id, fetched, pauses=[1.0])
+        assert planned.rows < 30 * OWN

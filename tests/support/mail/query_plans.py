@@ -33,5 +33,4 @@ def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _rows(node: Mapping[str, Any]) -> int:
     names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter")
-    each: float = sum(node.get(name, 0) for name in names)
-    return round(each * node["Actual Loops"])
+    return int(sum(node.get(name, 0) for name in names) * node["Actual Loops"])

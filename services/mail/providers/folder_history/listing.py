@@ -15,7 +15,10 @@ from services.mail.store.folder_history.arrivals import Place, place_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingPage:
-    """A page of ids, each message once however many folders it is in. The last page has no `token`."""
+    """A page of ids, each message once however many folders it is in. The last page has no `token`.
+
+    Within a page the messages of a folder follow each other: they are fetched together.
+    """
 
     external_ids: Sequence[str]
     token: str | None
@@ -40,8 +43,16 @@ async def list_page(
             break
         # With their ids they may turn out to be messages that are listed at another place.
         hidden += await _identify(context, known, unknown)
-    ids = [each.external_id for each in listed if each.external_id is not None]
+    ids = [each.external_id for each in _by_folder(listed) if each.external_id is not None]
     return ListingPage(external_ids=ids, token=_token_of(listed[-1]) if len(listed) == limit else None)
+
+
+def _by_folder(listed: Sequence[Location]) -> list[Location]:
+    """Return messages folder by folder, those of the first one's folder first; otherwise their order stays."""
+    order: dict[int, int] = {}
+    for each in listed:
+        order.setdefault(each.folder_id, len(order))
+    return sorted(listed, key=lambda each: order[each.folder_id])
 
 
 def _token_of(last: Location) -> str:

@@ -9,7 +9,6 @@ from services.mail.providers.folder_history.model import (
     HistoryState,
     KnownFolder,
     Location,
-    RecordKind,
     labels_by_message,
     records_between,
 )
@@ -67,10 +66,10 @@ class PassContext:
         ids = sorted(external_ids)
         before = labels_by_message(await locations.of_messages(connection, self.mailbox_id, ids))
         yield
-        after = labels_by_message(await locations.of_messages(connection, self.mailbox_id, ids))
+        # What is not to be added has no records unless it was known.
+        known = ids if adds else sorted(before)
+        after = labels_by_message(await locations.of_messages(connection, self.mailbox_id, known)) if known else {}
         records = records_between(before, after)
-        if not adds:
-            records = [record for record in records if record.kind is not RecordKind.ADDED]
         await passes.append(connection, self.mailbox_id, records)
 
 

@@ -37,10 +37,15 @@ class Snapshot:
     def place_of(self, external_id: str) -> Location | None:
         """Return a place from which a message can be fetched; None while it is in no folder.
 
-        A folder that listings lack, or that fails, is the last choice: it may be gone, or another name of one.
+        A folder that listings lack, or that fails, is the last choice: it may be gone, or another name of one. Else it
+        is the folder by which listings order the message.
         """
         places = [each for each in self._places.get(external_id, ()) if self._is_known(each)]
-        return min(places, key=lambda each: not self.folders[each.folder_id].is_there, default=None)
+        return max(
+            places,
+            key=lambda each: (self.folders[each.folder_id].is_there, each.arrived_at, each.folder_id),
+            default=None,
+        )
 
     def _is_known(self, place: Location) -> bool:
         folder = self.folders.get(place.folder_id)

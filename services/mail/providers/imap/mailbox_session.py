@@ -85,7 +85,7 @@ class ImapMailboxSession:
     async def list_ids(
         self, *, page_token: str | None, page_size: int, include_spam_trash: bool, label_id: str | None = None
     ) -> IdPage:
-        """Return ids in descending order of arrival, those of a label in the order of ids.
+        """Return pages in descending order of arrival, ordered by folder within each; those of a label by id.
 
         The first pass comes before any listing, and its pages are empty.
         """

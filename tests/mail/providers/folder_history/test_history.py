@@ -87,6 +87,19 @@ class TestFirstPass:
 
 
 class TestListing:
+    async def test_gives_the_messages_of_a_folder_one_after_the_other_within_a_page(
+        self, observed: ObservedHistory
+    ) -> None:
+        observed.provider.create("Work")
+        for name, content in (("Work", "a"), ("Inbox", "b"), ("Work", "c"), ("Inbox", "d")):
+            observed.provider.add(name, content)
+        assert sorted("abcd", key=arrival_of, reverse=True) == ["c", "b", "a", "d"]
+        await observed.look()
+        page = await observed.history.list_page(token=None, limit=3)
+        assert page.external_ids == ["c", "a", "b"]
+        page = await observed.history.list_page(token=page.token, limit=3)
+        assert page.external_ids == ["d"]
+
     async def test_waits_for_a_folder_that_fails_as_long_as_it_may_recover(self, observed: ObservedHistory) -> None:
         observed.provider.add("Inbox", "a")
         observed.provider.create("Work")

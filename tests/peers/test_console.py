@@ -24,7 +24,7 @@ from services.console.gateway.client import Gateway
 from services.console.settings import ConsoleSettings
 from services.kit.api_key import generate
 from services.kit.http.server import serve_http
-from tests.support.console.fake_gateway import MAILBOX, FakeGateway, email
+from tests.support.console.fake_gateway import MAILBOX, RECEIVED, FakeGateway, delivery, email, webhook
 from tests.support.e2e.people import Person
 from tests.support.e2e.running_stack import RunningStack, running_stack
 from tests.support.peers.html_attacks import ATTACKS, EVIL
@@ -34,7 +34,7 @@ from tests.support.peers.skips import require
 pytestmark = pytest.mark.peers
 _PROGRAM = ROOT / "tests/support/peers/console_visit.py"
 _SECONDS = 900
-_SCOPES = "mail.read,mailboxes.read,mailboxes.manage,keys.manage"
+_SCOPES = "mail.read,mailboxes.read,mailboxes.manage,keys.manage,webhooks.manage"
 _EMAIL, _OTHER = "ada@example.com", "grace@example.org"
 
 # Of the right form; the gateway of the tests takes any.
@@ -92,6 +92,13 @@ class Console:
         http.close()
         return str(found[0]["mailbox_id"])
 
+    def webhook(self) -> str:
+        """Create a webhook, whose first event cannot be delivered. Returns its id."""
+        headers = {"authorization": f"Bearer {self.key}"}
+        body = {"url": "https://shop.example/hook", "description": "the shop"}
+        made = httpx.post(f"{self.stack.gateway_url}/webhooks", json=body, headers=headers, trust_env=False, timeout=60)
+        return str(made.raise_for_status().json()["id"])
+
 
 @pytest.fixture(scope="module")
 def console() -> Iterator[Console]:
@@ -114,15 +121,16 @@ def console() -> Iterator[Console]:
 
 class TestPages:
     def test_without_mail_are_accessible_and_fit(self, visit: Visit, console: Console) -> None:
-        paths = ["/overview", "/mailboxes", "/mail", "/changes", "/keys", "/api", "/nowhere"]
+        paths = ["/overview", "/mailboxes", "/mail", "/changes", "/webhooks", "/keys", "/api", "/nowhere"]
         seen = visit("look", **console.facts, paths=paths)
         assert len(seen) == 4
         assert {size: found for size, found in seen.items() if found} == {}
 
-    @pytest.mark.long  # 18 pages, in both themes and widths
+    @pytest.mark.long  # more than 20 pages, in both themes and widths
     def test_with_mail_are_accessible_and_fit(self, visit: Visit, console: Console) -> None:
         mailbox = f"/mailboxes/{console.fill()}"
         newest, thread = _ids(console)
+        webhook = f"/webhooks/{console.webhook()}"
         paths = [
             *(
                 "/overview",
@@ -135,6 +143,7 @@ class TestPages:
             *(f"{mailbox}/mail", f"{mailbox}/mail?q=the", f"{mailbox}/mail?q=form:x", f"{mailbox}/mail?q=zzzzzz"),
             *(f"{mailbox}/mail/{newest}?view={view}" for view in ("html", "text", "headers", "raw", "json")),
             *(f"{mailbox}/threads", f"{mailbox}/threads/{thread}"),
+            *("/webhooks", webhook, f"{webhook}/edit", f"{webhook}?state=parked"),
             *("/keys", f"/keys/{console.key.split('_')[1]}", "/api?q=mailboxes"),
         ]
         seen = visit("look", **console.facts, paths=paths, opens=True)
@@ -214,9 +223,22 @@ class TestHostileMail:
             assert len(emails) >= 300
             mail = f"/mailboxes/{MAILBOX}/mail"
             views = [f"{mail}/attack-0?view={view}" for view in ("text", "headers", "json")]
-            paths = [f"{mail}?q=x", *views, f"{mail}/attack-0?view=html"]
+            paths = [
+                "/webhooks",
+                "/webhooks/webhook-1",
+                "/webhooks/webhook-1/edit",
+                f"{mail}?q=x",
+                *views,
+                f"{mail}/attack-0?view=html",
+            ]
             frames = [f"/messages/{each['id']}/frame" for each in emails]
-            with _served(FakeGateway(emails=emails), port=ports.free()) as facts:
+            attempt = {"at": RECEIVED, "status": 500, "error": None, "duration_ms": 1, "body": "".join(attacks)[:1000]}
+            hostile = FakeGateway(
+                emails=emails,
+                webhooks=[webhook(url=words, description=words)],
+                deliveries=[delivery(event=words, event_id=words, attempts=[attempt])],
+            )
+            with _served(hostile, port=ports.free()) as facts:
                 seen = visit("attacks", **facts, canary=f"{canary}/alive", paths=paths, frames=frames)
         assert seen["complaints"] == []
         assert [path for path in requests if path != "/favicon.ico"] == ["/alive"]

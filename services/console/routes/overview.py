@@ -1,12 +1,14 @@
 """What the application does: its mailboxes by state, and what it used in the last day."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Response
 
 from services.console.gateway import calls
 from services.console.gateway.client import Json
 from services.console.pages.plots import Plot, plot
 from services.console.pages.visit import Visit, Visited, Watched
-from services.console.words.states import MAILBOX_STATES
+from services.console.words.states import MAILBOX_STATES, State, Tone
 
 router = APIRouter()
 
@@ -35,7 +37,7 @@ async def _usage(visit: Visit) -> Json:
     usage, failure = await visit.attempt(calls.get_usage(hours=_HOURS))
     if usage is None:
         return {"usage": None, "failure": failure, "plots": (), "states": (), "count": 0}
-    states = [(name, state, usage["mailboxes"][name]) for name, state in MAILBOX_STATES.items()]
+    states = [_counted(name, state, usage["mailboxes"][name]) for name, state in MAILBOX_STATES.items()]
     return {
         "usage": usage,
         "failure": None,
@@ -43,6 +45,11 @@ async def _usage(visit: Visit) -> Json:
         "states": states,
         "count": sum(usage["mailboxes"].values()),
     }
+
+
+def _counted(name: str, state: State, number_of: int) -> tuple[str, State, int]:
+    """Return a state with its count: without a mailbox in it, it is no alarm."""
+    return name, state if number_of else replace(state, tone=Tone.QUIET), number_of
 
 
 def _plots(hours: list[Json]) -> list[Plot]:

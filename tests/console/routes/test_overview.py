@@ -18,6 +18,12 @@ class TestOverview:
         [asked] = [each for each in browser.gateway.requests if each.url.params.get("status")]
         assert asked.url.params["status"] == "active"
 
+    async def test_takes_a_state_without_mailboxes_for_no_alarm(self, browser: Browser) -> None:
+        browser.gateway.usage = usage(active=1)
+        assert "tone-bad" not in (await browser.get("/overview")).text
+        browser.gateway.usage["mailboxes"]["access_denied"] = 1
+        assert "tone-bad" in (await browser.get("/overview")).text
+
     async def test_says_in_words_what_plots_show(self, browser: Browser) -> None:
         deliveries = {"delivered": 9, "failed": 2, "parked": 1}
         browser.gateway.usage = usage(messages_stored=1500, deliveries=deliveries, provider_units=1)

@@ -198,6 +198,7 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
     variables["GOOGLE_REDIRECT_URI"] = f"{variables['PUBLIC_URL']}/auth/google/callback"
     if settings.sandbox:
         variables |= _sandbox(settings.variables, numbers["SANDBOX_PORT"]) | _push(gateway)
+        variables["FRONTEND_REDIRECT_URL"] = f"{variables['CONSOLE_PUBLIC_URL']}/signed-in"
         variables["SANDBOX_GRANTS_FILE"] = str(settings.home / "sandbox-grants.json")
         if "YANDEX_CLIENT_ID" not in settings.variables:
             variables |= _yandex(variables, imap_port=fixed["SANDBOX_IMAP_YANDEX_PORT"], home=settings.home)
@@ -240,8 +241,7 @@ def _sandbox(chosen: Mapping[str, str], port: int) -> dict[str, str]:
         "GOOGLE_REVOKE_URL": f"{server}/revoke",
         "GMAIL_API_URL": server,
         "GMAIL_BATCH_URL": f"{server}/batch/gmail/v1",
-        "FRONTEND_REDIRECT_URL": f"{browser}/demo",
-        "CORS_ORIGINS": browser,
+        "CONSOLE_SANDBOX_URL": server,
     }
 
 

@@ -83,11 +83,7 @@ def walkthrough(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> s
         "API": gateway,
         "API docs": f"{gateway}/docs",
         "Console": f"{variables['CONSOLE_PUBLIC_URL']} (sign in with the API key below)",
-        **(
-            {"Demo page": variables["FRONTEND_REDIRECT_URL"], "Sandbox": variables["SANDBOX_PUBLIC_URL"]}
-            if sandbox
-            else {}
-        ),
+        **({"Sandbox": variables["SANDBOX_PUBLIC_URL"]} if sandbox else {}),
         "Postgres": f"{variables['POSTGRES_HOST']}:{variables['POSTGRES_PORT']} (make psql)",
         "Valkey": f"{variables['REDIS_HOST']}:{variables['REDIS_PORT']} (make redis_cli)",
         "gRPC": f"auth {variables['AUTH_ADDRESS']}, mail {variables['MAIL_ADDRESS']}",

@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI
 
 from services.console.gateway.client import Gateway, create_http_client
+from services.console.gateway.sandbox import Sandbox
 from services.console.pages import failures
 from services.console.pages.rendering import create_templates
 from services.console.pages.security import SecurityHeaders
@@ -27,6 +28,7 @@ from services.console.routes import (
     sign_in,
     webhooks,
 )
+from services.console.routes import sandbox as sandbox_routes
 from services.console.sessions.session import SessionCipher
 from services.console.sessions.sessions import Sessions
 from services.console.settings import ConsoleSettings
@@ -35,12 +37,18 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.setup import open_telemetry
 
-_ROUTES = (sign_in, overview, mailboxes, connect, mail, message, changes, webhooks, keys, api, files)
+_ROUTES = (sign_in, overview, mailboxes, connect, mail, message, changes, webhooks, keys, api, sandbox_routes, files)
 
 log = structlog.get_logger()
 
 
-def create_app(settings: ConsoleSettings, *, gateway: Gateway, clock: Callable[[], float] = time.time) -> FastAPI:
+def create_app(
+    settings: ConsoleSettings,
+    *,
+    gateway: Gateway,
+    sandbox: Sandbox | None = None,
+    clock: Callable[[], float] = time.time,
+) -> FastAPI:
     """Build the console over a gateway; `clock` returns seconds since 1970."""
     app = FastAPI(title="Mailroom console", openapi_url=None, redirect_slashes=False)
     https = settings.address.startswith("https:")
@@ -57,6 +65,8 @@ def create_app(settings: ConsoleSettings, *, gateway: Gateway, clock: Callable[[
         templates=create_templates(clock=clock, api=settings.api, version=settings.mailroom_version),
         clock=clock,
         origin=settings.address,
+        api=settings.api,
+        sandbox=sandbox,
     )
     failures.register(app)
     for module in _ROUTES:
@@ -75,7 +85,10 @@ async def run(settings: ConsoleSettings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(
             serve_http(admin, host=settings.console_admin_host, port=settings.console_admin_port)
         )
-        app = create_app(settings, gateway=Gateway(http))
+        sandbox = None
+        if settings.console_sandbox_url is not None:
+            sandbox = Sandbox(await stack.enter_async_context(create_http_client(settings.console_sandbox_url)))
+        app = create_app(settings, gateway=Gateway(http), sandbox=sandbox)
         port = await stack.enter_async_context(
             serve_http(app, host=settings.console_host, port=settings.console_port, stop=stop)
         )

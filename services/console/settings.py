@@ -29,6 +29,8 @@ class ConsoleSettings(Settings):
     # Where this process reaches the gateway; the pages' examples name PUBLIC_URL.
     console_gateway_url: Origin = "http://127.0.0.1:8000"
     public_url: Origin | None = None
+    # Where this process reaches a sandbox; unset: there is none.
+    console_sandbox_url: Origin | None = None
     # Where browsers reach the console: with https its cookies are sent over TLS only.
     console_public_url: Origin | None = None
     # Encrypts sessions; 32 or more characters. Unset: a random one, so that sessions end with the process.

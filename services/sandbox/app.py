@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -22,7 +22,6 @@ from services.sandbox.control.json_body import render_error
 from services.sandbox.control.mail import MailControl
 from services.sandbox.control.state import StateControl
 from services.sandbox.control.users import UserControl
-from services.sandbox.demo.page import DemoPage
 from services.sandbox.google.gmail.discovery import DiscoveryRoutes
 from services.sandbox.google.gmail.dispatch import Dispatcher
 from services.sandbox.google.gmail.labels import GmailLabels
@@ -52,6 +51,10 @@ from services.sandbox.stand_in import ChangeListener, Observe, OpenStandIn, Shar
 from services.sandbox.yandex.stand_in import open_yandex
 
 _HERE = Path(__file__).parent
+_WELCOME = """\
+A sandbox of Mailroom: it stands in for providers of mail, and signs in anyone as any of its users.
+Its control API is below /_sandbox/ (docs/sandbox.md); the console has a page that fills its mailboxes.
+"""
 _LOG = logging.getLogger("sandbox")
 # The further providers. New ones are registered here.
 _BESIDES: Final[Sequence[OpenStandIn]] = [
@@ -136,7 +139,6 @@ async def open_sandbox(
             *DiscoveryRoutes(methods.methods).routes(),
             *_oauth_routes(users, clients, clock, faults, observe),
             *(route for each in besides for route in each.routes),
-            *_demo_routes(settings),
             *UserControl(users=users, grants=grants, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
             *MailControl(users=users, mailboxes=mailboxes, push=push, clock=clock).routes(),
             *state.routes(),
@@ -163,7 +165,7 @@ async def _ready(_: Request) -> Response:
 
 
 async def _home(_: Request) -> Response:
-    return RedirectResponse("/demo", 302)
+    return PlainTextResponse(_WELCOME)
 
 
 def _client(settings: Settings) -> Client:
@@ -218,9 +220,3 @@ def _observer(call_counts: CallCounts) -> Observe:
         _LOG.info("%s %s %s", method, user or "-", status)
 
     return observe
-
-
-def _demo_routes(settings: Settings) -> list[Route]:
-    html = (_HERE / "demo/page.html").read_text(encoding="utf-8")
-    page = DemoPage(html, gateway_url=settings.gateway_url, home=settings.issuer, new_nonce=secrets.token_urlsafe)
-    return page.routes()

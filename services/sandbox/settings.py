@@ -1,4 +1,4 @@
-"""Settings of the sandbox: variables named `SANDBOX_...`, and the gateway's address for the demo page."""
+"""Settings of the sandbox: variables named `SANDBOX_...`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,7 +37,6 @@ class Settings(KitSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8100, ge=0, le=65535)
     public_url: Origin | None = Field(default=None, description="issuer and what browsers call; follows the port")
-    gateway_url: Origin = Field(default="http://localhost:8000", validation_alias="PUBLIC_URL")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", validation_alias="LOG_LEVEL")
 
     client_id: str = DEV_CLIENT_ID

@@ -10,9 +10,11 @@ import pytest
 
 from services.console.app import create_app
 from services.console.gateway.client import Gateway
+from services.console.gateway.sandbox import Sandbox
 from services.console.settings import ConsoleSettings
 from services.kit.api_key import ApiKeyText, generate
 from tests.support.console.fake_gateway import NOW, FakeGateway
+from tests.support.console.fake_sandbox import FakeSandbox
 
 ORIGIN = "http://localhost:8001"
 
@@ -51,12 +53,18 @@ def gateway() -> FakeGateway:
 
 
 @pytest.fixture
-async def stranger(gateway: FakeGateway) -> AsyncIterator[Browser]:
+def sandbox() -> FakeSandbox:
+    """A sandbox with a mailbox."""
+    return FakeSandbox()
+
+
+@pytest.fixture
+async def stranger(gateway: FakeGateway, sandbox: FakeSandbox) -> AsyncIterator[Browser]:
     """A browser without a session."""
     clock = [NOW]
     settings = ConsoleSettings(_env_file=None, console_public_url=ORIGIN, public_url="http://api.example.com")  # type: ignore[call-arg]  # pydantic-settings' own argument
-    async with gateway.client() as calls:
-        app = create_app(settings, gateway=Gateway(calls), clock=lambda: clock[0])
+    async with gateway.client() as calls, sandbox.client() as control:
+        app = create_app(settings, gateway=Gateway(calls), sandbox=Sandbox(control), clock=lambda: clock[0])
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(base_url=ORIGIN, transport=transport) as http:
             yield Browser(http, gateway, generate(random.Random(1).randbytes), clock)

@@ -19,6 +19,8 @@ class Call:
     body: Body | None = None
     # Seconds for which the gateway may hold the answer (`Prefer: wait`).
     wait: int | None = None
+    # Whether it bears a credential.
+    authorized: bool = True
 
 
 def _get(path: str, python: str, **params: Value | None) -> Call:

@@ -15,6 +15,13 @@ class UnreachableError(GatewayError):
     """No whole answer came, or none of Mailroom's."""
 
 
+class SandboxUnreachableError(GatewayError):
+    """The sandbox gave no whole answer."""
+
+    code = "sandbox_unreachable"
+    detail = "The sandbox did not answer."
+
+
 class RefusedError(GatewayError):
     """A problem that the gateway answered (RFC 9457)."""
 

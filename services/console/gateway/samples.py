@@ -15,7 +15,8 @@ def as_curl(call: Call, *, api: str) -> str:
     if call.params:
         parts[0] += " -G"
     parts[0] += f" {shlex.quote(api + call.path)}"
-    parts.append('-H "Authorization: Bearer $KEY"')
+    if call.authorized:
+        parts.append('-H "Authorization: Bearer $KEY"')
     if call.wait is not None:
         parts.append(f"-H 'Prefer: wait={call.wait}'")
     parts += [f"--data-urlencode {shlex.quote(f'{name}={_text(value)}')}" for name, value in call.params.items()]

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from services.console.gateway.calls import Call
 from services.console.gateway.client import Gateway, Json
 from services.console.gateway.errors import GatewayError
+from services.console.gateway.sandbox import Sandbox
 from services.console.sessions.forms import Form, read_form
 from services.console.sessions.session import Session
 from services.console.sessions.sessions import Sessions
@@ -26,13 +27,15 @@ class SignedOutError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """The parts that requests share. `origin` is where browsers reach the console."""
+    """The parts that requests share. `origin` is where browsers reach the console, `api` where others reach the API."""
 
     gateway: Gateway
     sessions: Sessions
     templates: Environment
     clock: Callable[[], float]
     origin: str
+    api: str
+    sandbox: Sandbox | None = None
 
 
 def console_of(request: Request) -> Console:
@@ -90,6 +93,7 @@ def render(request: Request, template: str, *, status: int, session: Session | N
     """Return a page; without a session it is one that strangers may see."""
     page = console_of(request).templates.get_template(template)
     common: Mapping[str, object] = {
+        "has_sandbox": console_of(request).sandbox is not None,
         "request": request,
         "session": session,
         "nonce": request.state.nonce,

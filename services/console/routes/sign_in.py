@@ -1,16 +1,20 @@
 """Signing in with an API key, and out."""
 
 from http import HTTPStatus
+from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import RedirectResponse
 
 from services.console.gateway import calls
+from services.console.gateway.calls import Call
 from services.console.gateway.errors import GatewayError, RefusedError
+from services.console.gateway.samples import as_curl
 from services.console.pages.visit import Visited, console_of, render
 from services.console.sessions.forms import first, read_form
 from services.console.words.problems import explain
+from services.console.words.refusals import explain_refusal
 from services.kit.api_key import MalformedKeyError, parse
 
 router = APIRouter()
@@ -49,6 +53,19 @@ async def sign_in(request: Request) -> Response:
     console.sessions.begin(key, response)
     log.info("signed in", key_id=key.key_id)
     return response
+
+
+@router.get("/signed-in")
+async def show_signed_in(
+    request: Request,
+    state: Annotated[str, Query(max_length=512)] = "",
+    error: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """Show what a front end would do after the sign-in of a user, where none has the redirect."""
+    body = {"state": state, "code_verifier": "VERIFIER"}
+    sample = as_curl(Call("POST", "/auth/token", "", body=body, authorized=False), api=console_of(request).api)
+    failure = explain_refusal(error) if error or not state else None
+    return render(request, "signed_in.html", status=HTTPStatus.OK, session=None, failure=failure, sample=sample)
 
 
 @router.post("/sign-out")

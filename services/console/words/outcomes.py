@@ -15,4 +15,6 @@ OUTCOMES = {
     "webhook_test": "A test is on its way. Look again in a moment for the answer.",
     "webhook_retry": "The event is sent once more. Look again in a moment for the answer.",
     "webhook_replay": "What was asked for is sent again, in order.",
+    "sandbox_filled": "The mailbox is in the sandbox. Connect it to copy its mail.",
+    "sandbox_delivered": "The messages have arrived in the sandbox.",
 }

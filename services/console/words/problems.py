@@ -47,6 +47,11 @@ _WORDS = {
     "too_many_webhooks": ("The application has as many webhooks as it may", "Delete one that is not used."),
     "webhooks_off": ("Webhooks are switched off", "The operator sets MAIL_SECRET_KEY at mail."),
     "invalid_since": ("This position is none that a feed gave", "Copy the whole of it again."),
+    "sandbox_unreachable": (
+        "The sandbox does not answer",
+        "Check that it runs, and that CONSOLE_SANDBOX_URL names it. Then load the page again.",
+    ),
+    "sandbox_refused": ("The sandbox refused", "Its answer says why."),
     "malformed_api_key": ("The key has a typo", "Copy the whole of it again."),
 }
 

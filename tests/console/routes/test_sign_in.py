@@ -65,3 +65,18 @@ class TestShortcuts:
         assert "data-no-shortcuts" not in (await browser.get("/mailboxes")).text
         await browser.post("/shortcuts", shortcuts="off", back="/keys")
         assert "data-no-shortcuts" in (await browser.get("/mailboxes")).text
+
+
+class TestSignedIn:
+    async def test_shows_how_the_state_is_redeemed(self, stranger: Browser) -> None:
+        page = (await stranger.get("/signed-in?state=abc123")).text
+        assert "curl -s http://api.example.com/auth/token" in page
+        assert "abc123" in page
+        assert "Authorization" not in page
+
+    async def test_explains_an_error(self, stranger: Browser) -> None:
+        assert "The user refused" in (await stranger.get("/signed-in?error=access_denied")).text
+
+    async def test_shows_what_it_got_as_text(self, stranger: Browser) -> None:
+        attack = "<script>alert(1)</script>"
+        assert attack not in (await stranger.get(f"/signed-in?state={attack}")).text

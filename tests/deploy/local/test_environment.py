@@ -51,9 +51,10 @@ class TestSandbox:
     def test_without_a_google_client_the_sandbox_stands_in_for_every_provider_url(self, ports: Ports) -> None:
         variables = _services(ports)
         browser, server = (f"http://{host}:{variables['SANDBOX_PORT']}" for host in ("localhost", "127.0.0.1"))
-        assert variables["GOOGLE_ISSUER"] == variables["CORS_ORIGINS"] == variables["SANDBOX_PUBLIC_URL"] == browser
+        assert variables["GOOGLE_ISSUER"] == variables["SANDBOX_PUBLIC_URL"] == browser
         assert variables["GOOGLE_AUTH_URL"].startswith(f"{browser}/")
-        assert variables["FRONTEND_REDIRECT_URL"] == f"{browser}/demo"
+        assert variables["FRONTEND_REDIRECT_URL"] == f"{variables['CONSOLE_PUBLIC_URL']}/signed-in"
+        assert variables["CONSOLE_SANDBOX_URL"] == server
         for name in ("TOKEN_URL", "USERINFO_URL", "JWKS_URL", "REVOKE_URL"):
             assert variables[f"GOOGLE_{name}"].startswith(f"{server}/")
         assert variables["GMAIL_API_URL"] == server
@@ -83,7 +84,7 @@ class TestSandbox:
         assert not Settings(chosen).sandbox
         variables = _services(ports, **chosen)
         assert (
-            not {"SANDBOX_ENABLED", "GOOGLE_TOKEN_URL", "GMAIL_API_URL", "CORS_ORIGINS", "YANDEX_TOKEN_URL"}
+            not {"SANDBOX_ENABLED", "GOOGLE_TOKEN_URL", "GMAIL_API_URL", "CONSOLE_SANDBOX_URL", "YANDEX_TOKEN_URL"}
             & variables.keys()
         )
 
@@ -102,7 +103,6 @@ class TestSandbox:
             "GOOGLE_JWKS_URL": "http://localhost:1/keys",
             "GMAIL_BATCH_URL": "",
             "FRONTEND_REDIRECT_URL": "http://localhost:3000/front",
-            "CORS_ORIGINS": "http://localhost:3000",
             "SECRET_KEY": "s" * 32,
         }
         variables = _services(ports, **chosen)

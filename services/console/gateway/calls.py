@@ -226,6 +226,12 @@ def test_webhook(webhook_id: str) -> Call:
     return Call("POST", f"/webhooks/{_id(webhook_id)}/test", f"mailroom.webhooks.test({webhook_id!r})")
 
 
+def disable_webhook(webhook_id: str) -> Call:
+    """Disable a webhook: nothing is sent until it is enabled."""
+    python = f"mailroom.webhooks.update({webhook_id!r}, status='disabled')"
+    return Call("PATCH", f"/webhooks/{_id(webhook_id)}", python, body={"status": "disabled"})
+
+
 def enable_webhook(webhook_id: str) -> Call:
     """Enable a webhook that was disabled."""
     return Call("POST", f"/webhooks/{_id(webhook_id)}/enable", f"mailroom.webhooks.enable({webhook_id!r})")

@@ -122,6 +122,14 @@ async def send_test(visit: Visited, webhook_id: str) -> Response:
     return visit.go(f"/webhooks/{webhook_id}", done="webhook_test")
 
 
+@router.post("/webhooks/{webhook_id}/disable")
+async def disable_webhook(visit: Visited, webhook_id: str) -> Response:
+    """Disable a webhook; its events wait."""
+    await visit.form()
+    await visit.ask(calls.disable_webhook(webhook_id))
+    return visit.go(f"/webhooks/{webhook_id}", done="webhook_disabled")
+
+
 @router.post("/webhooks/{webhook_id}/enable")
 async def enable_webhook(visit: Visited, webhook_id: str) -> Response:
     """Enable a webhook that was disabled."""

@@ -11,6 +11,7 @@ OUTCOMES = {
     "connect": "The mailbox is connected. Start a sync to copy its mail.",
     "webhook_changed": "The webhook is changed.",
     "webhook_deleted": "The webhook is deleted.",
+    "webhook_disabled": "The webhook is disabled. Its events wait until it is enabled.",
     "webhook_enabled": "The webhook is enabled. It goes on where it stopped.",
     "webhook_test": "A test is on its way. Look again in a moment for the answer.",
     "webhook_retry": "The event is sent once more. Look again in a moment for the answer.",

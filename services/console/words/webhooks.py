@@ -17,6 +17,7 @@ EVENTS = {
 _DISABLED = {
     "failing": "Nothing was delivered for days. Events wait, and are sent once it is enabled.",
     "gone": "It answered 410: it wants no more events.",
+    "requested": "It was disabled on purpose. Events wait, and are sent once it is enabled.",
 }
 DELIVERY_STATES = {
     "pending": State(Tone.BUSY, "Waiting", "It is sent in a moment."),

@@ -46,6 +46,7 @@ CALLS = [
     calls.delete_webhook("w"),
     calls.rotate_webhook_secret("w", overlap_seconds=3600),
     calls.test_webhook("w"),
+    calls.disable_webhook("w"),
     calls.enable_webhook("w"),
     calls.list_deliveries("w", state="parked", limit=25, cursor=""),
     calls.retry_delivery("w", "7"),

@@ -88,6 +88,15 @@ class TestWebhook:
         assert answer.headers["location"].startswith(f"{PAGE}?done=webhook_")
         assert browser.gateway.requests[-1].url.path == f"{PAGE}/{action}"
 
+    async def test_is_disabled_for_a_while(self, browser: Browser) -> None:
+        await browser.get(PAGE)
+        assert (await browser.post(f"{PAGE}/disable")).headers["location"] == f"{PAGE}?done=webhook_disabled"
+        assert browser.gateway.bodies("PATCH", PAGE) == [{"status": "disabled"}]
+        browser.gateway.webhooks = [webhook(status="disabled", disabled_reason="requested")]
+        page = (await browser.get(PAGE)).text
+        assert "It was disabled on purpose." in page
+        assert f'action="{PAGE}/disable"' not in page
+
     async def test_shows_another_secret_once(self, browser: Browser) -> None:
         await browser.get(PAGE)
         assert "whsec_another" in (await browser.post(f"{PAGE}/rotate", overlap="3600")).text

@@ -88,7 +88,8 @@ class MailboxFolders:
         self.listeners: set[Callable[[], None]] = set()
         self._new_uidvalidity = new_uidvalidity
         self._folders: dict[str, Folder] = {}
-        self._known: set[str] = set()
+        # The folders of each message by its id.
+        self._where: dict[str, set[str]] = {}
         self._labels: list[str] = []
 
     def all(self) -> list[Folder]:
@@ -121,21 +122,21 @@ class MailboxFolders:
         if not self._folders:
             return
         self.modseq += 1
-        before = (change.labels - change.labels_added) | change.labels_removed
-        old = set() if change.added else self._places(before)
+        self._follow_labels()
+        # The labels of before can be those of folders that are gone.
+        old = self._where.get(change.message_id, set())
         new = set() if change.deleted else self._places(change.labels)
-        for folder_id in old:
-            folder = self._folders.get(folder_id)
-            uid = folder.uid_of(change.message_id) if folder else None
-            if folder is None or uid is None:
-                continue
-            if folder_id in new:
+        for folder_id in sorted(old):
+            folder = self._folders[folder_id]
+            uid = folder.uid_of(change.message_id)
+            if uid is not None and folder_id in new:
                 folder.touch(uid, self.modseq)
-            else:
+            elif uid is not None:
                 folder.remove(uid, self.modseq)
+        self._where[change.message_id] = old & new
         self._arrive(change.message_id, new - old)
         if change.deleted:
-            self._known.discard(change.message_id)
+            del self._where[change.message_id]
             self.sizes.pop(change.message_id, None)
         self._notify()
 
@@ -143,7 +144,7 @@ class MailboxFolders:
         message = self.mailbox.messages.get(message_id)
         if message is None:
             return
-        self._known.add(message_id)
+        self._where.setdefault(message_id, set()).update(folder_ids)
         for folder_id in sorted(folder_ids):
             self._folder(folder_id).add(message, modseq=self.modseq)
 
@@ -163,21 +164,26 @@ class MailboxFolders:
 
     def _follow(self) -> None:
         """Take over labels, and messages that were loaded without a change of their own."""
-        if self._labels != list(self.mailbox.labels):
-            self._labels = list(self.mailbox.labels)
-            self._follow_labels()
-        if len(self._known) != len(self.mailbox.messages):
+        self._follow_labels()
+        if len(self._where) != len(self.mailbox.messages):
             for message in self._unknown():
                 self._arrive(message.id, self._places(message.labels))
 
     def _follow_labels(self) -> None:
+        """Make and delete folders; what was in a deleted one and nowhere else is in the archive."""
+        if self._labels == list(self.mailbox.labels):
+            return
+        self._labels = list(self.mailbox.labels)
         for folder_id in (*ROLES, *(label for label in self.mailbox.labels if self._is_user_label(label))):
             self._folder(folder_id)
-        for folder_id in [name for name in self._folders if name not in ROLES and not self._is_user_label(name)]:
-            del self._folders[folder_id]
+        gone = [name for name in self._folders if name not in ROLES and not self._is_user_label(name)]
+        for deleted in [self._folders.pop(folder_id) for folder_id in gone]:
+            for message in deleted.messages.values():
+                self._where[message.id].discard(deleted.id)
+                self._arrive(message.id, self._places(message.labels) - self._where[message.id])
 
     def _unknown(self) -> Iterator[Message]:
-        return (message for message in list(self.mailbox.messages.values()) if message.id not in self._known)
+        return (message for message in list(self.mailbox.messages.values()) if message.id not in self._where)
 
     def _notify(self) -> None:
         for listener in list(self.listeners):

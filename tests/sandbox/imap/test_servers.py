@@ -276,6 +276,29 @@ class TestFolders:
         ]
         assert await connection.run("NOOP") == [b"OK NOOP Completed."]
 
+    async def test_of_which_one_is_deleted_leave_its_messages_in_the_archive(
+        self, servers: Servers, connection: Connection
+    ) -> None:
+        work = await servers.label("Work")
+        before = await servers.deliver(subject="before", labels=[work])
+        assert (await servers.truth())[work] == {"1": before}
+        await servers.control("DELETE", f"users/{EMAIL}/labels/{work}")
+        assert set((await servers.truth())["ARCHIVE"].values()) == {before}
+
+    async def test_have_all_messages_whatever_labels_a_generator_gives_them(
+        self, servers: Servers, connection: Connection
+    ) -> None:
+        """Its labels can be deleted, and nothing asks for folders between that and the message."""
+        await servers.control("POST", "users", {"email": "new@example.com", "messages": 40})
+        url = "users/new@example.com"
+        folders = (await servers.control("GET", f"{url}/folders"))["folders"]
+        for folder in folders:
+            if folder["id"].startswith("Label_"):
+                await servers.control("DELETE", f"{url}/labels/{folder['id']}")
+        await servers.control("POST", f"{url}/messages", {"count": 60})
+        found = (await servers.control("GET", f"{url}/folders"))["folders"]
+        assert len({id_ for folder in found for id_ in folder["messages"].values()}) == 100
+
     async def test_have_what_was_loaded_later(self, servers: Servers, connection: Connection) -> None:
         await connection.select()
         user = await servers.control("POST", "users", {"email": "new@example.com", "messages": 20})

@@ -276,18 +276,14 @@ class TestFolders:
         ]
         assert await connection.run("NOOP") == [b"OK NOOP Completed."]
 
-    async def test_of_which_one_is_deleted_leave_its_messages_in_the_archive(
-        self, servers: Servers, connection: Connection
-    ) -> None:
+    async def test_of_which_one_is_deleted_leave_its_messages_in_the_archive(self, servers: Servers) -> None:
         work = await servers.label("Work")
         before = await servers.deliver(subject="before", labels=[work])
         assert (await servers.truth())[work] == {"1": before}
         await servers.control("DELETE", f"users/{EMAIL}/labels/{work}")
         assert set((await servers.truth())["ARCHIVE"].values()) == {before}
 
-    async def test_have_all_messages_whatever_labels_a_generator_gives_them(
-        self, servers: Servers, connection: Connection
-    ) -> None:
+    async def test_have_all_messages_whatever_labels_a_generator_gives_them(self, servers: Servers) -> None:
         """Its labels can be deleted, and nothing asks for folders between that and the message."""
         await servers.control("POST", "users", {"email": "new@example.com", "messages": 40})
         url = "users/new@example.com"

@@ -20,8 +20,9 @@ from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.identity import id_by_content, id_by_server
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.passes import STEP_SECONDS
-from services.mail.providers.imap.servers import YANDEX_MARKS, MailServer, imap_limits
+from services.mail.providers.imap.servers import LOGIN_WINDOW, YANDEX_MARKS, MailServer, imap_limits
 from services.mail.providers.imap.sign_in import SignIn
+from services.mail.providers.limits import ProviderLimits
 from services.mail.reading.messages import Messages
 from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.user_connections import UserConnections
@@ -156,9 +157,17 @@ def server_of(at_provider: ImapServers, profile: str) -> MailServer:
     return MailServer(host="localhost", port=at_provider.ports[profile], hidden_marks=YANDEX_MARKS)
 
 
-def sign_in_at(at_provider: ImapServers, profile: str, *, servers: Servers, live: bool = True) -> SignIn:
+def sign_in_at(
+    at_provider: ImapServers,
+    profile: str,
+    *,
+    servers: Servers,
+    live: bool = True,
+    limits: ProviderLimits | None = None,
+) -> SignIn:
     """Return sign-ins at a server of the sandbox."""
-    quota = shared_quota(servers.redis, servers.mail_pool, limits=imap_limits("yandex"), provider="yandex")
+    limits = limits or imap_limits("yandex")
+    quota = shared_quota(servers.redis, servers.mail_pool, limits=limits, provider="yandex")
     return SignIn(server_of(at_provider, profile), tls=at_provider.tls, quota=quota, live=live, patience=PATIENCE)
 
 
@@ -172,17 +181,20 @@ async def open_imap_stage(
     idles: bool = True,
     step_seconds: float = STEP_SECONDS,
     alter: Alter | None = None,
+    login_window: float = LOGIN_WINDOW,
     **options: Any,
 ) -> AsyncIterator[ImapStage]:
     """Yield Ada's mailbox with `messages` generated messages, and workers with these options.
 
-    `alter` changes the lines of the server.
+    `alter` changes the lines of the server; `login_window` are the seconds for which the limit of logins counts.
     """
+    limits = imap_limits("yandex", login_window=login_window)
     await servers.empty()
     async with open_servers(messages) as opened, AsyncExitStack() as stack:
         altered = None if alter is None else await stack.enter_async_context(altered_server(opened, profile, alter))
         at_provider = opened if altered is None else altered.servers
-        server, sign_in = server_of(at_provider, profile), sign_in_at(at_provider, profile, servers=servers)
+        server = server_of(at_provider, profile)
+        sign_in = sign_in_at(at_provider, profile, servers=servers, limits=limits)
 
         @asynccontextmanager
         async def further(pool: Pool, holder: UUID) -> AsyncIterator[Mapping[str, Provider]]:
@@ -217,8 +229,7 @@ async def open_imap_stage(
         )
         await _name_by_ids(at_provider)
         for _ in range(workers):
-            limits = {"yandex": imap_limits("yandex")}
             await stack.enter_async_context(
-                stage.another_worker(WorkerOptions(further=further, further_limits=limits, **options))
+                stage.another_worker(WorkerOptions(further=further, further_limits={"yandex": limits}, **options))
             )
         yield stage

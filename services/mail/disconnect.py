@@ -60,6 +60,11 @@ class Disconnections:
             await _hide(connection, user_id, mailbox.mailbox_id)
         return bool(await self._erased(user_id, account_id))
 
+    async def is_requested(self, account_id: UUID) -> bool:
+        """Return whether the mailbox of an account is being disconnected, or was."""
+        async with self._pool.acquire() as connection:
+            return await store.is_requested(connection, account_id)
+
     async def delete_user(self, user_id: UUID) -> bool:
         """Disconnect all mailboxes of a user; auth deletes the user when they are erased."""
         async with self._pool.acquire() as connection, connection.transaction():

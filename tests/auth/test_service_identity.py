@@ -115,6 +115,8 @@ class TestStolenCertificate:
         assert await _status(dial("gateway"), "GetUser", unknown) is grpc.StatusCode.NOT_FOUND
         sessions = auth_pb2.ListSessionsRequest(user_id=USER)
         assert await _status(dial("gateway"), "ListSessions", sessions) is grpc.StatusCode.OK
+        link = auth_pb2.StartSignInRequest(provider="google", user_id=USER)
+        assert await _status(dial("gateway"), "StartSignIn", link) is grpc.StatusCode.OK
 
     async def test_of_mail_lists_the_accounts_of_an_application(self, dial: Callable[[str], aio.Channel]) -> None:
         everyone = auth_pb2.ListAccountsRequest(application_id=str(DEFAULT_APPLICATION))

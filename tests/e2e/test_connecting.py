@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -53,6 +54,34 @@ class TestConnection:
         provider.deliver(email)
         shop.sync(mailbox["mailbox_id"])
         assert len(shop.get("/emails", mailbox_id=mailbox["mailbox_id"]).json()["emails"]) == len(ids) + 1
+
+    def test_beside_a_disconnection_ends_with_it_and_says_so(
+        self, stack: RunningStack, shop: BackEnd, provider: Provider
+    ) -> None:
+        email = provider.new_user()
+        mailbox = shop.connected("47", email)
+        path = f"/mailboxes/{mailbox['mailbox_id']}"
+        # While no worker ends the account, auth still has it.
+        stack.stop("worker")
+        try:
+            assert shop.http.delete(path, headers=shop.headers).status_code == 202
+            back = consented(shop.http, shop.start("47")["url"], email)
+            refused = [shop.complete(back["session"], back["code"]) for _ in range(2)]
+        finally:
+            stack.start("worker")
+        assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(400, "invalid_connect_code")}
+        _await_erasure(shop, path)
+        assert shop.get("/mailboxes", external_user_id="47").json()["mailboxes"] == []
+        again = shop.connected("47", email)
+        assert again["mailbox_id"] != mailbox["mailbox_id"]
+        assert _status(shop, again["mailbox_id"]) == "active"
+
+    def test_before_a_disconnection_ends_with_it(self, shop: BackEnd, provider: Provider) -> None:
+        email = provider.new_user()
+        mailbox = shop.connected("48", email)
+        assert shop.connected("48", email) == mailbox
+        _await_erasure(shop, f"/mailboxes/{mailbox['mailbox_id']}")
+        assert shop.get("/mailboxes", external_user_id="48").json()["mailboxes"] == []
 
     def test_outlives_the_death_of_all_that_took_the_consent(
         self, stack: RunningStack, shop: BackEnd, provider: Provider
@@ -125,6 +154,15 @@ class TestDeletionOfAnApplication:
         assert closing.get("/mailboxes").status_code == 401
         listed = operator.get("/applications").json()["applications"]
         assert made["id"] not in [item["id"] for item in listed]
+
+
+def _await_erasure(shop: BackEnd, path: str) -> None:
+    """Disconnect a mailbox, and ask until nothing of it is left."""
+    deadline = time.monotonic() + 60
+    while (status := shop.http.delete(path, headers=shop.headers).status_code) != 204:
+        assert status == 202
+        assert time.monotonic() < deadline, "the mailbox is not erased"
+        time.sleep(0.1)
 
 
 def _deleted(operator: BackEnd, path: str) -> httpx.Response:

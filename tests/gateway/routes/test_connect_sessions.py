@@ -62,6 +62,13 @@ class TestCompletion:
         )
         assert answer.status_code == 200
 
+    async def test_is_refused_while_the_mailbox_is_being_disconnected(self, gateway: Gateway) -> None:
+        gateway.mail.is_disconnecting = True
+        answer = await gateway.http.post(
+            f"/connect/sessions/{SESSION}/complete", json={"code": "c"}, headers=gateway.as_key(*Scope)
+        )
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_connect_code")
+
 
 class TestPage:
     async def test_says_in_words_who_asks_for_what(self, gateway: Gateway) -> None:

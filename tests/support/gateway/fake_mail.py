@@ -61,6 +61,8 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
     refreshed: list[str] = field(default_factory=list)
     # The accounts of these requests; empty for users.
     refreshed_accounts: list[str] = field(default_factory=list)
+    # What a refresh says of the account that it names.
+    is_disconnecting: bool = False
 
     def connect(self, user_id: str, email: str, **fields: Any) -> mail_pb2.Mailbox:
         """Connect an empty mailbox of that user."""
@@ -89,7 +91,7 @@ class FakeMail(MailboxServiceServicer, MessageServiceServicer, SyncServiceServic
         self._check()
         self.refreshed.append(request.user_id)
         self.refreshed_accounts.append(request.account_id)
-        return mail_pb2.RefreshMailboxesResponse()
+        return mail_pb2.RefreshMailboxesResponse(disconnected=self.is_disconnecting)
 
     @override
     async def DisconnectMailbox(

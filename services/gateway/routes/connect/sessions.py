@@ -19,7 +19,7 @@ from services.gateway.requests.path_parameters import ConnectSessionId
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
 from services.gateway.schemas.connect import ConnectCode, ConnectedMailbox, ConnectSession, NewConnectSession
-from services.kit.errors import AppError
+from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 
 router = Router(prefix="/connect/sessions", tags=["connect"])
@@ -106,9 +106,17 @@ async def complete_connect_session(
 
 
 async def _refresh_mailbox(services: Services, user_id: str, account_id: str) -> None:
-    """Let mail learn of the connection, which does not fail without that: mail finds it out by itself, later."""
+    """Let mail learn of the connection, which does not fail without that: mail finds it out by itself, later.
+
+    Raises AppError invalid_connect_code: the mailbox is being disconnected, which ends this connection of it, too.
+    """
     request = RefreshMailboxesRequest(user_id=user_id, account_id=account_id)
     try:
-        await call(services.mailboxes.RefreshMailboxes, request, timeout=_REFRESH_TIMEOUT)
+        answer = await call(services.mailboxes.RefreshMailboxes, request, timeout=_REFRESH_TIMEOUT)
     except AppError as error:
         log.warning("mail was not told of a connection", reason=error.reason)
+        return
+    if answer.disconnected:
+        raise AppError(
+            Kind.INVALID, "invalid_connect_code", "The mailbox is being disconnected; start again in a moment."
+        )

@@ -58,6 +58,14 @@ async def hide(connection: Connection, user_id: UUID, mailbox_id: int) -> bool:
     return bool(hidden)
 
 
+async def is_requested(connection: Connection, account_id: UUID) -> bool:
+    """Return whether the mailbox of an account is being disconnected, or was."""
+    requested: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM disconnections WHERE account_id = $1)", account_id
+    )
+    return requested
+
+
 async def is_erased(connection: Connection, user_id: UUID, account_id: UUID) -> bool | None:
     """Return whether the erasure of a disconnected account has ended; None if it was not disconnected."""
     erased: bool | None = await connection.fetchval(

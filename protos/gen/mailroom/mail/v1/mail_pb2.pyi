@@ -306,12 +306,17 @@ Global___RefreshMailboxesRequest: _TypeAlias = RefreshMailboxesRequest  # noqa: 
 class RefreshMailboxesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    DISCONNECTED_FIELD_NUMBER: _builtins.int
+    disconnected: _builtins.bool
+    """Whether the mailbox of that account is being disconnected, or was: the account ends with it."""
     def __init__(
         self,
+        *,
+        disconnected: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disconnected", b"disconnected"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

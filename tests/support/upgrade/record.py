@@ -109,7 +109,8 @@ def write_statements(directory: Path) -> None:
     """Write all statements of mail's store by their places."""
     found: dict[str, list[str]] = {}
     for statement in statements_of(ROOT, STORE, recorded=composed()):
-        if not statement.sql.lstrip().startswith("NOTIFY"):
+        # Those that have no plan.
+        if not statement.sql.lstrip().startswith(("NOTIFY", "SET ")):
             found.setdefault(statement.place, []).append(statement.sql)
     unique = {place: sorted(set(sql)) for place, sql in sorted(found.items())}
     (directory / "statements.json").write_text(json.dumps(unique, indent=1) + "\n", encoding="utf-8")

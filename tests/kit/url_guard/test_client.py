@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from ipaddress import ip_network
 
 import httpcore
@@ -210,7 +211,9 @@ class NameServers:
 class TestSharedLookups:
     async def test_of_a_host_without_an_answer_hold_one_thread(self) -> None:
         servers = NameServers()
-        with ThreadPoolExecutor(max_workers=2) as executor:
+        with ThreadPoolExecutor(max_workers=6) as executor, ExitStack() as ended:
+            # Threads that wait would hold up the end of the test.
+            ended.callback(servers.answers.set)
             lookups = SharedLookups(executor, look_up=servers.look_up)
             for _ in range(5):
                 with pytest.raises(TimeoutError):

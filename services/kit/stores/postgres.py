@@ -180,6 +180,14 @@ def tell_of_silence(seconds: float) -> None:
     log.warning("no answer from Postgres within the time limit", seconds=round(seconds, 1))
 
 
+async def commit_without_waiting(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Let a session's commits return before they are on disk: a server that crashes can lose those of its last second.
+
+    For work that is repeated in this case, and may be.
+    """
+    await connection.execute("SET synchronous_commit = off")
+
+
 async def create_pool(
     settings: Postgres,
     *,

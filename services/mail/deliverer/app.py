@@ -28,7 +28,6 @@ from services.mail.deliverer.single_delivery import SingleDelivery
 from services.mail.deliverer.upkeep import upkeep_tasks
 from services.mail.settings import DelivererSettings
 from services.mail.spelling import spelling_of
-from services.mail.store import connection
 from services.mail.store.connection import Pool, is_reachable, reason_if_lost
 from services.mail.usage import UsageCounter
 from services.mail.webhooks.health import EndpointHealth
@@ -54,7 +53,7 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
             application_name="mail-deliverer",
             size=settings.deliverer_postgres_pool,
             tracer=telemetry.tracer,
-            on_connect=connection.commit_without_waiting,
+            on_connect=postgres.commit_without_waiting,
         )
         stack.push_async_callback(pool.close)
         postgres.show_pool(pool, pools)

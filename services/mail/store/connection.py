@@ -45,14 +45,6 @@ def reason_if_lost(error: Exception) -> str | None:
     return type(error).__name__ if isinstance(error, DATABASE_LOST) else None
 
 
-async def commit_without_waiting(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Let a session's commits return before they are on disk: a server that crashes can lose those of its last second.
-
-    For work that is repeated in this case, and may be.
-    """
-    await connection.execute("SET synchronous_commit = off")
-
-
 async def is_reachable(pool: Pool) -> bool:
     """Return whether the database answers a query."""
     try:

@@ -36,10 +36,18 @@ async def test_an_event_that_is_tried_again_by_itself_is_counted(hooks: WebhookS
     async with hooks.deliverer() as running:
         await hooks.change(mailbox)
         await receiver.until(1)
-        delivery_id = await hooks.servers.pool.fetchval(
-            "SELECT delivery_id FROM webhook_deliveries WHERE event_type = 'message.created' AND state = 'delivered'"
-        )
-        await hooks.webhooks.retry(hooks.application_id, endpoint.endpoint_id, delivery_id)
+
+        async def delivery_id() -> int | None:
+            found: int | None = await hooks.pool.fetchval(
+                "SELECT delivery_id FROM webhook_deliveries WHERE mailbox_id IS NOT NULL AND state = 'delivered'"
+            )
+            return found
+
+        async def is_recorded() -> bool:
+            return await delivery_id() is not None
+
+        await eventually(is_recorded)
+        await hooks.webhooks.retry(hooks.application_id, endpoint.endpoint_id, await delivery_id() or 0)
 
         async def is_sent_again() -> bool:
             return running.count("events_total", outcome="delivered") == 3

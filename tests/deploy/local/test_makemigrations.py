@@ -87,7 +87,7 @@ def developer(tmp_path_factory: pytest.TempPathFactory, ports: Ports) -> Iterato
 def revisions(developer: Developer) -> list[dict[str, str]]:
     """What the databases are at, before and after new migrations."""
     developer.make("first migrate", "migrate")
-    developer.make("nothing changed", "makemigrations", message="do nothing")
+    developer.make("nothing changed", "makemigrations", service="auth", message="do nothing")
     assert developer.written("auth") == developer.written("mail") == []
     tables = developer.checkout.path / "services/mail/store/tables.py"
     tables.write_text(tables.read_text() + TABLE)
@@ -103,10 +103,7 @@ def revisions(developer: Developer) -> list[dict[str, str]]:
 @pytest.mark.usefixtures("revisions")
 class TestMakeMigrations:
     def test_writes_nothing_where_nothing_changed(self, developer: Developer) -> None:
-        assert developer.printed["nothing changed"].splitlines() == [
-            "services/auth/migrations/versions: no changes",
-            "services/mail/migrations/versions: no changes",
-        ]
+        assert developer.printed["nothing changed"].splitlines() == ["services/auth/migrations/versions: no changes"]
 
     def test_of_one_service_leaves_the_other_alone(self, developer: Developer) -> None:
         number = developer.head("mail", new=1)

@@ -153,6 +153,8 @@ class _Search:
         except UnicodeDecodeError:
             return
         text = self._published.sub("", text)
+        # Few files have any of them, and the rest is not read line by line.
+        names = [(name, regex) for name, regex in names if regex.search(text)]
         in_text = [(name, regex) for name, regex in names if not name.identifier]
         for number, line in enumerate(text.splitlines(), start=1):
             for name, regex in in_text:

@@ -8,6 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.local.environment import Settings
+from deploy.local.home import Home
+from deploy.local.stack import ensure_first_key
+from deploy.local.walkthrough import walkthrough
 from tests.e2e.test_disconnecting import database_of, rows_of, until
 from tests.support.docs.documents import ROOT
 from tests.support.docs.page_steps import steps_of
@@ -171,6 +175,21 @@ def _deleted(operator: BackEnd, path: str) -> httpx.Response:
 
 def _status(shop: BackEnd, mailbox_id: str) -> str:
     return str(shop.get(f"/mailboxes/{mailbox_id}").json()["status"])
+
+
+class TestFirstKey:
+    def test_is_written_once_for_the_owner_alone_and_shown(
+        self, stack: RunningStack, http: httpx.Client, tmp_path: Path
+    ) -> None:
+        home = Home(tmp_path)
+        settings, written = Settings({"MAILROOM_HOME": str(tmp_path)}), list[str]()
+        for _ in range(2):
+            ensure_first_key(settings, stack.variables, home)
+            written.append(home.api_key.read_text(encoding="utf-8").strip())
+        assert written[0] == written[1]
+        assert home.api_key.stat().st_mode & 0o777 == 0o600
+        assert BackEnd(http, written[0]).get("/mailboxes").status_code == 200
+        assert str(home.api_key) in walkthrough(stack.variables, home=home.path, sandbox=True)
 
 
 class TestQuickStart:

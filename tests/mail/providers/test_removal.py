@@ -13,7 +13,7 @@ MAIL, AUTH, SANDBOX = "services/mail/providers", "services/auth/providers", "ser
 # The settings of all providers, limits, notifications and sign-ins: what the registries make. And a copy of a mailbox.
 TESTS = (
     *("tests/mail/test_settings.py", "tests/mail/test_notifications.py", "tests/mail/providers/test_registry.py"),
-    "tests/auth/sign_in/test_sign_in.py",
+    *("tests/auth/sign_in/test_sign_in.py::TestComplete", "tests/auth/sign_in/test_with_sandbox.py::TestSignIn"),
     *(
         "tests/sandbox/control/test_users.py",
         "tests/mail/sync/test_sync.py::TestFirstSync::test_stores_the_newest_messages",

@@ -4,9 +4,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from services.gateway.requests.prefer_header import WaitSeconds
+from tests.docs.test_api import described_routes
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "deploy/observability"
@@ -30,6 +36,18 @@ def alerts() -> set[str]:
     found = re.findall(r"- alert: (\w+)", (OBSERVABILITY / "rules.yml").read_text())
     assert len(found) == len(set(found)) > 10
     return set(found)
+
+
+def waits(needs: Dependant) -> bool:
+    """Return whether a route with these needs takes `Prefer: wait`."""
+    [depends] = get_args(WaitSeconds)[1:]
+    return needs.call is depends.dependency or any(waits(each) for each in needs.dependencies)
+
+
+def streams(route: APIRoute) -> bool:
+    """Return whether the body of a route takes as long as its client, or as its news."""
+    content = route.responses.get(200, {}).get("content", {})
+    return any(re.fullmatch(r"application/(\S+\+)?json", kind) is None for kind in content)
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,6 +78,17 @@ class TestAlerts:
 def test_prometheus_accepts_its_configuration() -> None:
     done = promtool("check", "config", "--lint-fatal", "prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_slow_requests_are_those_of_routes_that_neither_wait_nor_stream() -> None:
+    texts = [(OBSERVABILITY / name).read_text() for name in ("rules.yml", "grafana/dashboards/mailroom.json")]
+    [left_out] = {found for text in texts for found in re.findall(r'route!~\\?"none\|(.+?)\\?"', text)}
+    routes = list(described_routes())
+    long = {route.path for route in routes if waits(route.dependant) or streams(route)}
+    assert "/emails/changes/stream" in long
+    # Beside a route that waits.
+    quick = {"/emails/syncs", "/emails/syncs/{id}/retry"}
+    assert {route.path for route in routes if re.fullmatch(left_out, route.path)} - quick == long
 
 
 class TestExporters:

@@ -126,6 +126,13 @@ class TestDoctor:
         operated.run("first-install")
         assert "ok    secrets" in operated.run("doctor").stdout
 
+    def test_misses_no_deliverer_where_none_is_wanted(self, operated: Operated) -> None:
+        containers = _well()
+        del containers["deliverer-1"]
+        operated.write(containers=containers)
+        operated.settings("DELIVERERS=0")
+        assert _findings(operated) == (0, [])
+
     def test_names_containers_that_are_not_well_with_their_last_lines(self, operated: Operated) -> None:
         containers = _well()
         containers["mail-1"] |= {"health": "unhealthy"}

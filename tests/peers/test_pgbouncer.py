@@ -55,7 +55,7 @@ class TestConnections:
         assert [{row["name"]: row["setting"] for row in rows} for rows in shown] == [LIMITS] * 3
 
     async def test_of_auth_have_their_limits_also_after_a_rollback(self, database: Postgres) -> None:
-        engine = create_engine(database, application_name="mailroom-auth", pool_size=1)
+        engine = create_engine(database, application_name="mailroom-auth", pool_size=1, acquire=60)
         for _ in range(2):
             async with engine.connect() as connection:
                 assert await connection.scalar(text("SHOW statement_timeout")) == "30s"

@@ -1,4 +1,4 @@
-"""Warnings and errors that repeat are summed: in an outage each mailbox would log the same line."""
+"""Lines of failures that repeat are summed: in an outage each mailbox would log the same line."""
 
 import copy
 import logging
@@ -12,6 +12,8 @@ WRITTEN = 20
 WINDOW_SECONDS = 60.0
 # Fields by which kinds of lines with the same event differ.
 _TELLING = ("error", "reason", "method", "task")
+# Fields that tell why something failed: lines with one of them are summed at every level.
+_CAUSES = frozenset({"error", "reason", "reasons"})
 
 
 @dataclass(slots=True)
@@ -22,7 +24,7 @@ class _Window:
 
 
 class RepeatedLines:
-    """Counts the warnings and errors of each kind. All other lines pass."""
+    """Counts the lines of failures of each kind: warnings, errors, and those with a cause. All other lines pass."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -35,7 +37,7 @@ class RepeatedLines:
         if now >= self._sweep_at:
             self._sweep_at = now + 1.0
             yield from self._sums(ended_before=now)
-        if record.levelno < logging.WARNING:
+        if not _tells_of_failure(record):
             yield record
             return
         window = self._windows.setdefault(_kind(record), _Window(ends_at=now + WINDOW_SECONDS))
@@ -74,6 +76,10 @@ class SummingHandler(logging.StreamHandler[TextIO]):
         for line in self._repeated.rest():
             super().emit(line)
         super().close()
+
+
+def _tells_of_failure(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or (isinstance(record.msg, dict) and not _CAUSES.isdisjoint(record.msg))
 
 
 def _kind(record: logging.LogRecord) -> object:

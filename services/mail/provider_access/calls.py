@@ -110,7 +110,8 @@ class ProviderCalls:
         except NoAnswerError as error:
             if not await self._take_again():
                 raise
-            log.info("a call without an answer is repeated", mailbox_id=self._mailbox.mailbox_id, detail=error.detail)
+            mailbox_id = self._mailbox.mailbox_id
+            log.warning("a call without an answer is repeated", mailbox_id=mailbox_id, detail=error.detail)
         return await self._call_once(ask, lost_units)
 
     async def _call_once[T](self, ask: Callable[[], Awaitable[T]], lost_units: Callable[[T], int]) -> T:

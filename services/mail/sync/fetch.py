@@ -178,7 +178,7 @@ async def _repeat_unanswered(
     lost = _unanswered(gets, results)
     if not lost:
         return
-    log.info("a call without an answer is repeated", mailbox_id=turn.mailbox_id, gets=len(lost))
+    log.warning("a call without an answer is repeated", mailbox_id=turn.mailbox_id, gets=len(lost))
     with contextlib.suppress(QuotaWaitError, ProviderError, AppError):
         await turn.calls.take(sum(get.units for get in lost), live=live)
         results |= await _get(turn, lost, singly=True)

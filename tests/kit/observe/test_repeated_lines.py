@@ -1,4 +1,4 @@
-"""Repeated warnings are summed, and every other line is written."""
+"""Repeated lines of failures are summed, and every other line is written."""
 
 import io
 import json
@@ -71,6 +71,16 @@ class TestRepeatedLines:
     def test_that_inform_are_all_written(self, log: Log) -> None:
         log.write(logging.INFO, {"event": "disconnected"}, times=10 * WRITTEN)
         assert len(log.lines) == 10 * WRITTEN
+
+    @pytest.mark.parametrize(
+        "cause", [{"error": "NoAnswerError"}, {"reason": "unavailable"}, {"reasons": ["unavailable"], "n": 3}]
+    )
+    def test_that_inform_of_a_failure_are_summed(self, log: Log, cause: dict[str, object]) -> None:
+        for mailbox_id in range(WRITTEN + 7):
+            log.write(logging.INFO, {"event": "idle check failed", "mailbox_id": mailbox_id, **cause})
+        log.handler.close()
+        assert len(log.lines) == WRITTEN + 1
+        assert log.lines[-1]["repeated"] == 7
 
     def test_few_of_a_kind_have_no_sum(self, log: Log) -> None:
         log.write(logging.WARNING, _failed(), times=WRITTEN)

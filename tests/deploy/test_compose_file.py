@@ -301,6 +301,15 @@ class TestProduction:
             limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
             assert limits.keys() == {"cpus", "memory", "pids"} or name == "certificates", name
 
+    def test_tags_its_images_by_the_release_which_processes_know(self, tmp_path: Path) -> None:
+        (tmp_path / "settings.env").write_text("MAILROOM_VERSION=0.2.0\n")
+        services = _production(tmp_path, MAILROOM_VERSION="0.2.0")
+        own = {name: service for name, service in services.items() if service["image"].startswith("mailroom/")}
+        assert {"auth", "mail", "worker", "deliverer", "gateway"} <= own.keys()
+        assert {service["image"].rpartition(":")[2] for service in own.values()} == {"0.2.0"}
+        processes = [own[name]["environment"] for name in ("auth", "mail", "worker", "deliverer", "gateway")]
+        assert {environment["MAILROOM_VERSION"] for environment in processes} == {"0.2.0"}
+
     @pytest.mark.parametrize("missing", ["PUBLIC_URL", "FRONTEND_REDIRECT_URL"])
     def test_requires_settings_without_default(self, tmp_path: Path, missing: str) -> None:
         (tmp_path / "settings.env").touch()

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from deploy.local.postgres import Database
 from services.kit.errors import AppError, Kind
 from services.kit.observe.http_calls import CallObserver, ObservedClient
+from services.kit.observe.setup import open_telemetry
 from services.kit.observe.tracing import continued, only_the_trace, start_span, trace_parent
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
@@ -190,6 +191,11 @@ class TestContext:
         with start_span(recorded.tracer, "request"):
             expected = trace_parent()
             assert await asyncio.create_task(name(), context=only_the_trace()) == expected
+
+
+def test_the_release_that_runs_is_shown() -> None:
+    with open_telemetry("auth", collector=None, version="0.2.0") as telemetry:
+        assert telemetry.registry.get_sample_value("mailroom_build_info", {"version": "0.2.0"}) == 1
 
 
 def test_without_a_collector_no_exporter_is_even_imported() -> None:

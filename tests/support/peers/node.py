@@ -15,9 +15,14 @@ _SECONDS = 120
 
 def run_node(script: str, *, sandbox: str, email: str) -> Any:
     """Run a script of tests/peers/node for one user of a sandbox. Returns the JSON that it prints."""
-    node = require(shutil.which("node"), "Node", source="debian")
-    require(FOLDER / "node_modules/.installed", "Google's library for Node", source="npm")
     given = {"sandbox": sandbox, "email": email, "clientId": DEV_CLIENT_ID, "clientSecret": DEV_CLIENT_SECRET}
+    return run_script(script, given)
+
+
+def run_script(script: str, given: object) -> Any:
+    """Run a script of tests/peers/node with an argument in JSON. Returns the JSON that it prints."""
+    node = require(shutil.which("node"), "Node", source="debian")
+    require(FOLDER / "node_modules/.installed", "the packages of npm", source="npm")
     done = subprocess.run(
         [node, f"node/{script}.mjs", json.dumps(given)],
         cwd=FOLDER,

@@ -52,13 +52,17 @@ class Mailboxes:
         async with self._pool.acquire() as connection:
             return await store.overviews(connection, query)
 
-    async def refresh(self, user_id: UUID) -> None:
-        """Copy the user's accounts from auth; mailboxes whose access is back are due. Raises AppError."""
-        await self._copy(await self._auth.list_accounts(user_id))
+    async def refresh(self, user_id: UUID, *, signed_in: bool = False) -> None:
+        """Copy the user's accounts from auth; mailboxes whose access is back are due. Raises AppError.
 
-    async def refresh_within(self, reach: Reach, *, account_id: UUID | None) -> None:
+        `signed_in` says that the user has just done so: what is worked on with an older grant is due again, too.
+        """
+        await self._copy(await self._auth.list_accounts(user_id), signed_in=signed_in)
+
+    async def refresh_within(self, reach: Reach, *, account_id: UUID | None, signed_in: bool = False) -> None:
         """Copy the newest accounts of a key's application, or one of them, likewise. Raises AppError."""
-        await self._copy(await self._auth.list_application_accounts(reach.application_id, account_id=account_id))
+        accounts = await self._auth.list_application_accounts(reach.application_id, account_id=account_id)
+        await self._copy(accounts, signed_in=signed_in)
 
     async def find_within(
         self, reach: Reach, *, account_id: UUID | None = None, email: str | None = None
@@ -86,11 +90,11 @@ class Mailboxes:
                 return await store.account_within(connection, reach, account_id)
             return _at_address(await store.address_within(connection, reach, (email or "").strip()), email)
 
-    async def _copy(self, accounts: list[Account]) -> None:
+    async def _copy(self, accounts: list[Account], *, signed_in: bool) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             for user_id in sorted({account.user_id for account in accounts}):
                 await erasures.hold_off_deletion(connection, user_id)
-            await store.revive(connection, accounts)
+            await store.revive(connection, accounts, signed_in=signed_in)
             changed = await store.upsert(connection, accounts)
             for each in changed:
                 await events.record_access(connection, each)

@@ -198,8 +198,8 @@ class TurnRunner:
                 await self._mailbox_access.denied(lease, denial, detail=str(error), poll_seconds=self._poll_seconds)
                 return
             async with self._pool.acquire() as connection, connection.transaction():
-                await schedule.fence(connection, lease)
-                after, waiting_for = await self._record_failure(connection, lease, error)
+                hinted = await schedule.fence(connection, lease) != lease.hint_seq
+                after, waiting_for = await self._record_failure(connection, lease, error, hinted=hinted)
                 await schedule.release_failed(
                     connection, lease, after=after, waiting_for=waiting_for, error=_reason(error)
                 )
@@ -213,15 +213,18 @@ class TurnRunner:
         except Exception:
             log.exception("a failed turn could not be recorded")
 
-    async def _record_failure(self, connection: Connection, lease: Lease, error: Exception) -> tuple[float, WaitReason]:
+    async def _record_failure(
+        self, connection: Connection, lease: Lease, error: Exception, *, hinted: bool
+    ) -> tuple[float, WaitReason]:
         """Log and store a failure; return the pause before the next turn, and its reason.
 
-        Only an end of access ends the active sync. After any other error it stays active and shows the error.
+        Only an end of access ends the active sync. After any other error it stays active and shows the error. A turn
+        that was `hinted` since its claim can have met a grant that a sign-in has replaced: the next one decides.
         """
-        if isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found"):
+        if _is_end_of_access(error) and not hinted:
             await events.require_reauth(connection, lease.mailbox_id)
             await watches.end(connection, lease.mailbox_id)
-            await events.end_sync(connection, lease.mailbox_id, SyncState.FAILED, error=error.reason)
+            await events.end_sync(connection, lease.mailbox_id, SyncState.FAILED, error=_reason(error))
             return _REAUTH_SECONDS, WaitReason.ACCESS
         reason = _reason(error)
         log.warning(
@@ -233,7 +236,13 @@ class TurnRunner:
         return after, _wait_reason(error)
 
 
+def _is_end_of_access(error: Exception) -> bool:
+    return isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found")
+
+
 def _wait_reason(error: Exception) -> WaitReason:
+    if _is_end_of_access(error):
+        return WaitReason.ACCESS
     if isinstance(error, QuotaUnavailableError):
         return WaitReason.QUOTA_SERVICE
     if isinstance(error, NoProgressError):

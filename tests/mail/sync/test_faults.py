@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from services.mail.model import MailboxQuery, MailboxStatus, SyncState, WaitReason
+from services.mail.model import FeedEvent, MailboxQuery, MailboxStatus, SyncState, WaitReason
 from services.mail.sync.store_fetched import Retries
 from tests.mail.conftest import OpenStage
 from tests.support.mail.servers import connect
 from tests.support.mail.stage import Stage
+from tests.support.mail.waiting import eventually
 
 TRANSIENT: list[dict[str, object]] = [
     {"kind": "error", "status": 500},
@@ -168,6 +169,34 @@ class TestTokens:
             await s.auth.connect(s.account.email)
             await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             await s.until_stored(new)
+
+    @pytest.mark.parametrize("is_noticed", [False, True])
+    async def test_renewed_during_a_turn_outlast_what_it_was_told(self, stage: OpenStage, *, is_noticed: bool) -> None:
+        async with stage(messages=5, retries=Retries(base_seconds=0.05)) as s:
+            await s.sync(count=None)
+            # A turn of its own learns the addresses, and takes a refusal for no end.
+            await s.hint()
+            await s.until_idle()
+            await s.at_provider.control("POST", "revoke")
+            if is_noticed:
+                await s.sync(count=None)
+            s.auth.told_of_ends.clear()
+            refusals = len(s.auth.refused)
+            await s.hint()
+
+            async def is_asked() -> bool:
+                return len(s.auth.refused) > refusals
+
+            await eventually(is_asked)
+            new = await s.at_provider.deliver()
+            await s.auth.connect(s.account.email)
+            await s.mailboxes.refresh(s.user_id, signed_in=True)
+            s.auth.told_of_ends.set()
+            await s.until_stored(new)
+            ends = await s.fetchval(
+                "SELECT count(*) FROM message_changes WHERE event = $1", FeedEvent.REAUTH_REQUIRED.value
+            )
+            assert ends == is_noticed
 
     async def test_that_auth_cannot_issue_now_are_waited_for(self, stage: OpenStage) -> None:
         async with stage(messages=5, retries=Retries(base_seconds=0.05)) as s:

@@ -221,7 +221,7 @@ class TestFailure:
             async with s.pool.acquire() as connection:
                 failures = [
                     await turns._record_failure(
-                        connection, replace(lease, attempts=attempts), ProviderUnavailableError()
+                        connection, replace(lease, attempts=attempts), ProviderUnavailableError(), hinted=False
                     )
                     for attempts in (1, 2, 3, 30)
                 ]

@@ -12,6 +12,12 @@ from tests.support.mail.sandbox_control import Sandbox
 from tests.support.sandbox.harness import redirect_params
 
 
+def _open_gate() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 @dataclass
 class _Grant:
     account: Account
@@ -43,6 +49,8 @@ class FakeAuth:
     # The reports that mail has made, of denied access (empty: granted) and of addresses, in order.
     denials: list[str] = field(default_factory=list)
     refuses_reports: bool = False
+    # Unless it is set, answers that a grant has ended are held back.
+    told_of_ends: asyncio.Event = field(default_factory=_open_gate)
     addresses: list[str] = field(default_factory=list)
     _grants: dict[UUID, _Grant] = field(default_factory=dict)
 
@@ -185,6 +193,7 @@ class FakeAuth:
         answer = await self.sandbox.oauth.refresh(grant.refresh_token)
         if answer.status_code != 200:
             grant.account = replace(grant.account, status=MailboxStatus.REAUTH_REQUIRED)
+            await self.told_of_ends.wait()
             raise AppError(Kind.CONFLICT, "reauth_required", "The grant is gone.")
         tokens = answer.json()
         grant.access_token, grant.expires_at = tokens["access_token"], _end(tokens["expires_in"])

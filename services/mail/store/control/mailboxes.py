@@ -86,8 +86,10 @@ def mailbox_of(row: asyncpg.Record) -> Mailbox:
     )
 
 
-async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
-    """Make the mailboxes of reactivated accounts due.
+async def revive(connection: Connection, accounts: Sequence[Account], *, signed_in: bool) -> None:
+    """Make the mailboxes of reactivated accounts due; after a sign-in those that are worked on, too.
+
+    Their turns can have begun with the grant that the sign-in has replaced.
 
     Call it before `upsert` in the same transaction: like a worker, it locks the schedule first and the mailbox second.
     """
@@ -96,7 +98,7 @@ async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
         UPDATE mailbox_schedule s SET due_at = least(s.due_at, now()), {HINTED}, lane = $2
         FROM mailboxes m
         WHERE s.mailbox_id = m.mailbox_id AND m.account_id = ANY($1::uuid[]) AND m.user_id IS NOT NULL
-            AND (m.status = 'reauth_required' OR m.access_denied_reason <> '')
+            AND (m.status = 'reauth_required' OR m.access_denied_reason <> '' OR $3 AND s.lease_owner IS NOT NULL)
         """,
         [
             account.account_id
@@ -104,6 +106,7 @@ async def revive(connection: Connection, accounts: Sequence[Account]) -> None:
             if account.status is MailboxStatus.ACTIVE and not account.access_denied_reason
         ],
         Lane.LIVE,
+        signed_in,
     )
     await connection.execute(f"NOTIFY {CHANNEL}")
 

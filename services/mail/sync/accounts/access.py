@@ -82,7 +82,8 @@ class MailboxAccess:
         if lasts:
             await self._report_denial(counted.mailbox, denial)
         async with self._pool.acquire() as connection, connection.transaction():
-            await schedule.fence(connection, lease)
+            # A sign-in since the claim can have brought access: the next turn finds out soon.
+            hinted = await schedule.fence(connection, lease) != lease.hint_seq
             if lasts:
                 await events.deny_access(connection, lease.mailbox_id, denial)
                 await watches.end(connection, lease.mailbox_id)
@@ -90,7 +91,7 @@ class MailboxAccess:
             await schedule.release_failed(
                 connection,
                 lease,
-                after=self._patience.lasting_pause if lasts else min(poll_seconds, self._patience.pause),
+                after=self._patience.lasting_pause if lasts and not hinted else min(poll_seconds, self._patience.pause),
                 waiting_for=WaitReason.ACCESS,
                 error=ACCESS_DENIED,
             )

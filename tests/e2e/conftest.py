@@ -58,7 +58,9 @@ def stack(only_stack: None, traces: TraceCollector) -> Iterator[RunningStack]:  
 @pytest.fixture(scope="session")
 def http(stack: RunningStack) -> Iterator[httpx.Client]:
     """A client of the gateway that follows no redirects."""
-    with httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90) as client:
+    # The gateway closes what is idle for 5 s: a request must not meet that.
+    limits = httpx.Limits(keepalive_expiry=2)
+    with httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90, limits=limits) as client:
         yield client
 
 

@@ -34,7 +34,12 @@ class Provider:
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(
-            base_url=f"{url}/_sandbox", trust_env=False, timeout=60, verify=public_authorities(trust_env=False)
+            base_url=f"{url}/_sandbox",
+            trust_env=False,
+            timeout=60,
+            verify=public_authorities(trust_env=False),
+            # The server closes what is idle for 5 s: a request must not meet that.
+            limits=httpx.Limits(keepalive_expiry=2),
         )
 
     def close(self) -> None:

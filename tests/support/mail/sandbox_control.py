@@ -140,5 +140,7 @@ async def served_sandbox() -> AsyncIterator[Sandbox]:
     settings = Settings(sandbox_enabled=True, users=(), messages=0, quota_window=QUOTA_WINDOW, quota_kind="sliding")
     async with open_sandbox(settings, clock=clock) as app, serve_http(app, host="127.0.0.1", port=0) as port:
         url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as http:
+        # The server closes what is idle for 5 s: a request must not meet that.
+        limits = httpx.Limits(keepalive_expiry=2)
+        async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False, limits=limits) as http:
             yield Sandbox(url, http, SandboxClient(http, clock))

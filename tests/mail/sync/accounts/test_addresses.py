@@ -41,7 +41,8 @@ async def rename(s: Stage) -> str:
 
 
 async def let_a_day_pass(s: Stage) -> None:
-    """Make the comparison of addresses due."""
+    """Make the comparison of addresses due, after the end of a turn that makes one."""
+    await s.until_released()
     await s.pool.execute("UPDATE mailboxes SET address_checked_at = now() - interval '25 hours'")
 
 

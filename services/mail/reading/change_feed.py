@@ -47,7 +47,7 @@ class ChangeFeed:
         wait_seconds: float,
         include_labels: bool = True,
     ) -> ChangePage:
-        """Return the changes after `since`; wait up to `wait_seconds` if there are none yet.
+        """Return the changes after `since`; wait up to `wait_seconds` if there are none to show yet.
 
         Without `since` the latest position is returned, and no changes. Raises AppError invalid_page_size,
         resync_required.
@@ -60,13 +60,16 @@ class ChangeFeed:
             async with self._pool.acquire() as connection:
                 latest = await store.position(connection, mailbox_id)
             return ChangePage(changes=[], position=_at(mailbox_id, latest), has_more=False)
-        seen = _seen(since, mailbox_id)
-        page = await self._read(mailbox, seen, size)
-        if not page.changes and wait_seconds > 0 and await self._watch.passes(mailbox_id, seen.seq, wait_seconds):
-            page = await self._read(mailbox, seen, size)
-        return page if include_labels else _without_labels(page)
+        deadline = time.monotonic() + min(wait_seconds, LONGEST_WAIT)
+        page = await self._read(mailbox, _seen(since, mailbox_id), size, include_labels=include_labels)
+        # A feed can also move on by what is not shown.
+        while not page.changes and time.monotonic() < deadline:
+            if not await self._watch.passes(mailbox_id, page.position.seq, deadline):
+                break
+            page = await self._read(mailbox, _seen(page.position, mailbox_id), size, include_labels=include_labels)
+        return page
 
-    async def _read(self, mailbox: Mailbox, seen: Position, size: int) -> ChangePage:
+    async def _read(self, mailbox: Mailbox, seen: Position, size: int, *, include_labels: bool) -> ChangePage:
         mailbox_id = mailbox.mailbox_id
         async with self._pool.acquire() as connection:
             names = await labels.names(connection, mailbox_id)
@@ -81,15 +84,12 @@ class ChangeFeed:
         # Numbers follow commits and times follow transaction starts, so a change can expire between two kept ones.
         if (found[-1].seq if found else latest.seq) != reached:
             raise _resync_required()
+        shown = collapsed([change for change in found if change.kind is not ChangeKind.EVENT])
         return ChangePage(
-            changes=collapsed([change for change in found if change.kind is not ChangeKind.EVENT]),
+            changes=shown if include_labels else [change for change in shown if change.label_id is None],
             position=_at(mailbox_id, Position(incarnation=latest.incarnation, seq=reached)),
             has_more=reached < latest.seq,
         )
-
-
-def _without_labels(page: ChangePage) -> ChangePage:
-    return replace(page, changes=[change for change in page.changes if change.label_id is None])
 
 
 def collapsed(changes: Sequence[Change]) -> list[Change]:
@@ -149,9 +149,8 @@ class _Watch:
         self._looked_at = -math.inf
         self._looking = asyncio.Lock()
 
-    async def passes(self, mailbox_id: int, seq: int, seconds: float) -> bool:
-        """Return whether the feed passes `seq` within `seconds`."""
-        deadline = time.monotonic() + min(seconds, LONGEST_WAIT)
+    async def passes(self, mailbox_id: int, seq: int, deadline: float) -> bool:
+        """Return whether the feed passes `seq` before a monotonic time."""
         self._waiting[mailbox_id] += 1
         try:
             while (await self._look()).get(mailbox_id, 0) <= seq:

@@ -15,9 +15,9 @@ from services.kit.errors import AppError, Kind
 from services.kit.settings import Postgres
 from services.kit.stores.postgres import create_pool
 from services.mail.ids import FeedPosition
-from services.mail.model import Account, Label, LabelChange, Mailbox, MailboxStatus, ProviderMessage
+from services.mail.model import Account, FeedEvent, Label, LabelChange, Mailbox, MailboxStatus, ProviderMessage
 from services.mail.reading.change_feed import ChangeFeed, ChangePage
-from services.mail.store import labels, message_labels, messages
+from services.mail.store import changes, labels, message_labels, messages
 from services.mail.store.changes import ChangeKind
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import mailboxes
@@ -193,6 +193,23 @@ class TestPage:
     async def test_waits_for_a_change(self, pool: Pool, mailbox: Mailbox) -> None:
         since = await present(pool, mailbox)
         waiting = asyncio.create_task(read(pool, mailbox, since, wait=20))
+        await store(pool, mailbox, 1)
+        assert shown(await waiting) == [("created", "m1")]
+
+    async def test_waits_on_while_the_feed_moves_by_what_is_not_shown(self, pool: Pool, mailbox: Mailbox) -> None:
+        since = await present(pool, mailbox)
+        feed = ChangeFeed(pool, stop=asyncio.Event())
+        waiting = asyncio.create_task(
+            feed.page(mailbox, since=since, page_size=0, wait_seconds=20, include_labels=False)
+        )
+        async with pool.acquire() as connection:
+            await changes.record_event(connection, mailbox.mailbox_id, FeedEvent.MAILBOX_CONNECTED)
+
+        async def has_looked() -> bool:
+            return feed._watch._latest.get(mailbox.mailbox_id, 0) > since.seq
+
+        await eventually(has_looked)
+        await set_labels(pool, mailbox, L1="Bills")
         await store(pool, mailbox, 1)
         assert shown(await waiting) == [("created", "m1")]
 

@@ -275,7 +275,7 @@ class TestProxies:
             # A label that changes during the comparison needs a get of the stored message.
             await s.at_provider.lose_history()
             await s.at_provider.fail(
-                {"method": "gmail.messages.list", "kind": "slow", "seconds": 0.3, "count": 3},
+                {"method": "gmail.messages.list", "kind": "slow", "seconds": 1.0, "count": 3},
                 {"method": "gmail.messages.get", "kind": "html_503", "status": 404, "count": 1},
             )
             await s.hint()

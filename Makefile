@@ -76,7 +76,7 @@ format: install ## Format, apply safe fixes, and list the findings that remain
 # processes are waiting as a rule, which leaves work for two cores.
 test test-all: export PYTHONDONTWRITEBYTECODE =
 test: install ## All tests but the long ones and those of peers: make test path=tests/mail/search
-	$(BIN)/pytest -m "not long and not peers" -n 4 $(path)
+	$(BIN)/pytest -m "not long and not peers and not compose" -n 4 $(path)
 
 test-all: install ## All tests, the long ones included, and the benchmarks
 	$(BIN)/pytest -m "not peers"
@@ -103,7 +103,7 @@ test-peers: install ## Install programs of others and run them against the sandb
 	$(BIN)/pytest -m "peers$(if $(all),, and not long)" -n 2 tests/peers
 
 test-compose: install ## Build the images and use the whole system in containers; skipped without a Docker engine
-	$(BIN)/pytest tests/compose
+	$(BIN)/pytest -m "compose$(if $(all),, and not long)" tests/compose
 
 bench: export BENCH_MESSAGES ?= 50000
 bench: install ## The benchmarks: JSON lines and a table each

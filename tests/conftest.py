@@ -36,7 +36,7 @@ structlog.configure(
 
 # Seconds of marked tests that name no time limit themselves, and of those of whole stacks. All others have the limit of
 # pyproject.toml.
-TIME_LIMITS = {"long": 1800, "peers": 600}
+TIME_LIMITS = {"long": 1800, "compose": 1800, "peers": 600}
 STACK_LIMIT = 600
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.support.compose.composed_system import ROOT, ComposedSystem
 from tests.support.e2e.people import Person, Provider, external_ids, ids
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.compose
 
 IMAGES = ("auth", "mail", "worker", "gateway", "console", "sandbox")
 RECOVERY_SECONDS = 60

@@ -16,7 +16,7 @@ from tests.support.compose.operating import Operator
 from tests.support.e2e.people import Person, Provider, consent, frontend_query, new_proof, redeem
 from tests.support.e2e.traffic import Balancer, traffic
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.compose
 
 # Secrets that survive the loss of a machine: kept elsewhere, or with Google.
 KEPT = {"secret_key", "secret_key_previous", "mail_secret_key", "mail_secret_key_previous", "google_client_secret"}
@@ -169,6 +169,7 @@ class TestRotation:
         assert operator.secret("secret_key_previous") == ""
         _goes_on(provider, ada)
 
+    @pytest.mark.long
     def test_of_mails_key_keeps_the_secrets_of_webhooks(
         self, system: ComposedSystem, operator: Operator, http: httpx.Client
     ) -> None:
@@ -189,6 +190,7 @@ class TestRotation:
         assert "does not open" not in system.compose("logs", "--no-color", "deliverer", "mail")
         http.delete(webhook, headers=headers).raise_for_status()
 
+    @pytest.mark.long
     def test_of_a_database_password_is_in_force_at_once(
         self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider
     ) -> None:
@@ -199,6 +201,7 @@ class TestRotation:
         assert entered == ["refused", "entered"]
         _goes_on(provider, ada)
 
+    @pytest.mark.long
     def test_of_redis_passwords_is_over_when_everything_is_healthy(
         self, operator: Operator, ada: Person, provider: Provider
     ) -> None:

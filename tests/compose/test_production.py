@@ -14,7 +14,7 @@ from tests.support.compose.composed_system import ComposedSystem
 from tests.support.compose.operating import Operator
 from tests.support.e2e.people import Person, Provider, external_ids, ids
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.compose
 
 STARTING_SECONDS = 60
 MANY = 1500

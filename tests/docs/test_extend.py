@@ -69,6 +69,7 @@ class TestExample:
         done = extended.run("mypy", *sorted({step.file for step in steps if step.file.endswith(".py")}))
         assert done.returncode == 0, done.stdout
 
+    @pytest.mark.long  # runs half a minute of tests in a copy
     def test_passes_its_tests_and_those_of_the_lists(self, extended: Checkout) -> None:
         done = extended.run("pytest", "-q", *TESTS)
         assert done.returncode == 0, done.stdout

@@ -131,6 +131,7 @@ class TestRestore:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await site.connect("MAIL_POSTGRES_", database="auth")
 
+    @pytest.mark.long  # a second restore of a whole system
     async def test_of_mail_older_than_auth_and_than_the_providers_history_heals(
         self, site: Site, tmp_path: Path
     ) -> None:

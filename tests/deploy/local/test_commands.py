@@ -86,6 +86,7 @@ class TestEnv:
         assert answer.stdout == "export SECRET='it'\"'\"'s'\n"
 
 
+@pytest.mark.long  # starts both commands of a whole stack
 class TestRotateKeys:
     def test_works_on_a_stack_that_does_not_run(self, home: Path) -> None:
         for command in ("rotate-keys", "rotate-signing-keys"):

@@ -31,6 +31,10 @@ SERVICES = ("auth", "mail")
 VERSIONS = "services/{}/migrations/versions"
 
 
+# Every command reads all of a service, and migrates a database of its own.
+pytestmark = pytest.mark.long
+
+
 @dataclass
 class Developer:
     """A developer with a source tree and a Postgres server, and what the commands printed."""

@@ -1,6 +1,8 @@
-"""Bodies of forms, which requests of OAuth have (RFC 6749 appendix B), beside JSON."""
+"""Bodies of forms, which requests of OAuth have (RFC 6749 appendix B), beside JSON.
 
-from typing import Any
+The OpenAPI document names JSON only: openapi-python-client makes code that does not import of an operation with two
+types of bodies.
+"""
 
 from fastapi import Depends
 
@@ -13,9 +15,3 @@ async def _nothing() -> None:
 
 # In the `dependencies` of a route whose body may also be a form: its fields are strings.
 FORM_BODY = Depends(_nothing)
-
-
-def form_and_json(model: type[Any]) -> dict[str, Any]:
-    """Return what the route's `openapi_extra` says: a form has the fields of the JSON object."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"content": {FORM_TYPE: {"schema": schema}}}}

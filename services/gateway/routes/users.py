@@ -12,7 +12,7 @@ from services.gateway.conversions import account, rfc3339, seconds_until
 from services.gateway.dependencies import Backends, UserId
 from services.gateway.openapi import ERASING, problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
-from services.gateway.requests.form_body import FORM_BODY, form_and_json
+from services.gateway.requests.form_body import FORM_BODY
 from services.gateway.requests.path_parameters import OneUserId
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
@@ -100,7 +100,6 @@ async def delete_one_user(services: Backends, user_id: UserId, caller: SignedIn,
     "/auth/token/exchange",
     response_model=schemas.ExchangedToken,
     dependencies=[FORM_BODY],
-    openapi_extra=form_and_json(schemas.TokenExchangeRequest),
     responses=problems(*OF_A_USER, *OF_A_BODY, "invalid_scope", "user_not_found"),
 )
 async def exchange_token(
@@ -110,6 +109,8 @@ async def exchange_token(
     body: schemas.TokenExchangeRequest,
 ) -> Response:
     """Exchange an API key for the access token of one of its application's users (RFC 8693), for a front end.
+
+    The fields may also come as a form, as the RFC has them.
 
     It lives for 15 minutes, and ends within five seconds of the key. It belongs to no session: nothing refreshes it,
     and it does nothing that only a user who has signed in may do.

@@ -1,6 +1,5 @@
 """Connect sessions over the whole stack, and the quick start of docs/applications.md as it is printed."""
 
-import asyncio
 import re
 import subprocess
 import time
@@ -13,7 +12,7 @@ from deploy.local.environment import Settings
 from deploy.local.home import Home
 from deploy.local.stack import ensure_first_key
 from deploy.local.walkthrough import walkthrough
-from tests.e2e.test_disconnecting import database_of, rows_of, until
+from tests.e2e.test_disconnecting import database_of, until, until_erased
 from tests.support.docs.documents import ROOT
 from tests.support.docs.page_steps import steps_of
 from tests.support.e2e.back_ends import RETURN, BackEnd, consented
@@ -150,10 +149,7 @@ class TestDeletionOfAnApplication:
             stack.start(name)
         async with database_of(stack, "auth") as database:
             await until(database, "SELECT NOT EXISTS (SELECT FROM users WHERE application_id = $1)", made["id"])
-            # The worker records the end of the erasure after auth's.
-            async with asyncio.timeout(30):
-                while await rows_of(stack, mailbox["user_id"]):  # noqa: ASYNC110 - what is waited for is in databases
-                    await asyncio.sleep(0.1)
+            await until_erased(stack, mailbox["user_id"])
             # Its keys are kept while gateways must hear of their revocation.
             await database.execute("UPDATE applications SET deleted_at = deleted_at - interval '1 hour'")
             await until(database, "SELECT NOT EXISTS (SELECT FROM applications WHERE application_id = $1)", made["id"])

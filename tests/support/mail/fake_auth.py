@@ -40,6 +40,9 @@ class FakeAuth:
     # Applications whose deletion was requested, and those that mail had erased.
     deleted_applications: list[UUID] = field(default_factory=list)
     erased_applications: list[UUID] = field(default_factory=list)
+    # Those that auth cannot delete now.
+    undeletable: set[UUID] = field(default_factory=set)
+    unerasable: set[UUID] = field(default_factory=set)
     # Accounts that are gone, but that answers under way still name.
     late: list[Account] = field(default_factory=list)
     # So many times an account is ended, but the answer does not arrive.
@@ -49,7 +52,7 @@ class FakeAuth:
     # The reports that mail has made, of denied access (empty: granted) and of addresses, in order.
     denials: list[str] = field(default_factory=list)
     refuses_reports: bool = False
-    # Unless it is set, answers that a grant has ended are held back.
+    # Unless it is set, answers that a grant has ended, or is denied, are held back.
     told_of_ends: asyncio.Event = field(default_factory=_open_gate)
     addresses: list[str] = field(default_factory=list)
     _grants: dict[UUID, _Grant] = field(default_factory=dict)
@@ -151,6 +154,8 @@ class FakeAuth:
         self._answer()
         if application_id not in (None, DEFAULT_APPLICATION):
             return
+        if user_id in self.undeletable:
+            raise AppError(Kind.UNAVAILABLE, "provider_unavailable", "The provider does not answer.")
         for account in await self.list_accounts(user_id):
             await self.disconnect_account(account.account_id, user_id)
         self.deleted_users.append(user_id)
@@ -163,6 +168,8 @@ class FakeAuth:
     async def erase_application(self, application_id: UUID) -> bool:
         """As AuthClient."""
         self._answer()
+        if application_id in self.unerasable:
+            raise AppError(Kind.UNAVAILABLE, "provider_unavailable", "The provider does not answer.")
         # Idempotent: workers and tests ask at the same time.
         if application_id in self.deleted_applications:
             self.deleted_applications.remove(application_id)
@@ -189,6 +196,7 @@ class FakeAuth:
     async def _refresh(self, grant: _Grant) -> None:
         if self.refresh_denial:
             metadata = {"denial": self.refresh_denial}
+            await self.told_of_ends.wait()
             raise AppError(Kind.CONFLICT, "provider_access_denied", "A policy forbids it.", metadata)
         answer = await self.sandbox.oauth.refresh(grant.refresh_token)
         if answer.status_code != 200:

@@ -12,6 +12,7 @@ from services.mail.model import Denial, Mailbox, MailboxStatus, SyncState, WaitR
 from services.mail.providers.base import AccessDeniedError
 from services.mail.store.connection import Pool
 from services.mail.store.control import mailboxes, schedule, watches
+from services.mail.store.control.mailboxes import CountedDenial
 from services.mail.store.control.schedule import Lease
 
 # The error of syncs that a lasting denial ends, and the outcome of turns that meet a denial.
@@ -73,17 +74,15 @@ class MailboxAccess:
     async def denied(self, lease: Lease, denial: str, *, detail: str, poll_seconds: float) -> None:
         """End a turn that met a denial. A lasting one fails the active sync. Raises LeaseLostError."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await schedule.fence(connection, lease)
+            # A sign-in since the claim can have brought access: the next turn decides.
+            hinted = await schedule.fence(connection, lease) != lease.hint_seq
             counted = await mailboxes.count_denial(connection, lease.mailbox_id)
-        lasts = counted.mailbox.access_denied_reason != "" or (
-            counted.denials >= self._patience.denials and counted.seconds >= self._patience.seconds
-        )
+        lasts = not hinted and self._lasts(counted)
         log.warning("provider denies access", denial=denial, detail=detail, denials=counted.denials, lasts=lasts)
         if lasts:
             await self._report_denial(counted.mailbox, denial)
         async with self._pool.acquire() as connection, connection.transaction():
-            # A sign-in since the claim can have brought access: the next turn finds out soon.
-            hinted = await schedule.fence(connection, lease) != lease.hint_seq
+            await schedule.fence(connection, lease)
             if lasts:
                 await events.deny_access(connection, lease.mailbox_id, denial)
                 await watches.end(connection, lease.mailbox_id)
@@ -91,11 +90,16 @@ class MailboxAccess:
             await schedule.release_failed(
                 connection,
                 lease,
-                after=self._patience.lasting_pause if lasts and not hinted else min(poll_seconds, self._patience.pause),
+                after=self._patience.lasting_pause if lasts else min(poll_seconds, self._patience.pause),
                 waiting_for=WaitReason.ACCESS,
                 error=ACCESS_DENIED,
             )
             await events.announce(connection, lease.mailbox_id)
+
+    def _lasts(self, counted: CountedDenial) -> bool:
+        return counted.mailbox.access_denied_reason != "" or (
+            counted.denials >= self._patience.denials and counted.seconds >= self._patience.seconds
+        )
 
     async def granted(self, lease: Lease, mailbox: Mailbox) -> None:
         """Record that the provider answered a turn's calls.

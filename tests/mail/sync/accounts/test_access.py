@@ -200,6 +200,31 @@ async def has_reported(s: Stage) -> bool:
 
 
 class TestHealing:
+    async def test_by_a_sign_in_outlasts_a_denial_of_a_turn_that_began_before(self, stage: OpenStage) -> None:
+        patience = Patience(denials=1, seconds=0.0, pause=0.05, lasting_pause=900.0)
+        async with stage(messages=5, patience=patience) as s:
+            await s.sync(count=None)
+            # A turn of its own learns the addresses, and takes a refusal for no end.
+            await s.hint()
+            await s.until_idle()
+            s.auth.refresh_denial = "app_restricted"
+            s.auth.told_of_ends.clear()
+            await s.at_provider.control("POST", "tokens/expire")
+            await s.hint()
+
+            async def is_asked() -> bool:
+                return len(s.auth.refused) > 0
+
+            await eventually(is_asked)
+            new = await s.at_provider.deliver()
+            s.auth.refresh_denial = ""
+            await s.auth.connect(s.account.email)
+            await s.mailboxes.refresh(s.user_id, signed_in=True)
+            s.auth.told_of_ends.set()
+            await s.until_stored(new)
+            assert s.auth.denials == []
+            assert await denied_reason(s) == ""
+
     async def test_happens_without_a_request(self, stage: OpenStage) -> None:
         async with stage(messages=5, patience=QUICK) as s:
             await s.sync(count=None)

@@ -1,5 +1,6 @@
 """Disconnecting a mailbox, or all mailboxes of a user: they are hidden at once and erased by a worker."""
 
+from collections.abc import Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -102,16 +103,27 @@ class Disconnections:
         """
         async with self._pool.acquire() as connection:
             left_over = await store.users_left_over(connection)
-        for user_id in left_over:
+        await self._delete_users(left_over)
+        try:
+            applications = await self._auth.list_deleted_applications()
+        except AppError as error:
+            log.warning("applications are not deleted yet", reason=error.reason)
+            return
+        for application_id in applications:
+            try:
+                await self._delete_application(application_id)
+            except AppError as error:
+                log.warning(
+                    "an application is not deleted yet", application_id=str(application_id), reason=error.reason
+                )
+
+    async def _delete_users(self, user_ids: Iterable[UUID]) -> None:
+        """Delete users; one that cannot be deleted yet keeps back no other."""
+        for user_id in user_ids:
             try:
                 await self.delete_user(user_id)
             except AppError as error:
                 log.warning("a user is not deleted yet", user_id=str(user_id), reason=error.reason)
-        try:
-            for application_id in await self._auth.list_deleted_applications():
-                await self._delete_application(application_id)
-        except AppError as error:
-            log.warning("applications are not deleted yet", reason=error.reason)
 
     async def _delete_application(self, application_id: UUID) -> None:
         """Delete an application's webhooks, and its users who have mailboxes.
@@ -122,8 +134,7 @@ class Disconnections:
             # In each round: a request under way may have made one since the last.
             await endpoints.delete_all(connection, application_id)
             user_ids = await mailboxes.users_of_application(connection, application_id, limit=_USERS)
-        for user_id in user_ids:
-            await self.delete_user(user_id)
+        await self._delete_users(user_ids)
         async with self._pool.acquire() as connection:
             is_erased = await store.is_application_erased(connection, application_id)
         if is_erased and await self._auth.erase_application(application_id):

@@ -76,7 +76,7 @@ class ApplicationDeletions:
         """Delete some users, and the application after the last one; return whether nothing is left.
 
         Its revoked keys stay as long as gateways must hear of them: tokens exchanged for them are still valid. An
-        application whose deletion was not requested is left alone. Raises AppError like Disconnections.delete_user.
+        application whose deletion was not requested is left alone.
         """
         async with self._store.transaction() as transaction:
             application = await transaction.applications.find(application_id)
@@ -86,10 +86,17 @@ class ApplicationDeletions:
                 return False
             users = await transaction.users.list_of(application_id, after=None, limit=USERS_AT_A_TIME)
         for user in users:
-            await self._disconnections.delete_user(user.user_id)
+            await self._delete(user.user_id)
         if self._clock() < application.deleted_at + KEPT:
             return False
         return await self._remove(application_id)
+
+    async def _delete(self, user_id: UUID) -> None:
+        """Delete a user; one that cannot be deleted yet keeps back no other."""
+        try:
+            await self._disconnections.delete_user(user_id)
+        except AppError as error:
+            log.warning("a user is not deleted yet", user_id=str(user_id), reason=error.reason)
 
     async def _remove(self, application_id: UUID) -> bool:
         """Delete an application that has no users."""

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from mailroom.auth.v1 import auth_pb2
+from redis.asyncio import Redis
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -142,6 +143,20 @@ class TestErasure:
             assert await transaction.applications.find(UUID(shop.application_id)) is None
             assert await transaction.api_keys.find(key.split("_")[1]) is None
             assert await transaction.api_keys.list_events(key.split("_")[1], limit=1) == []
+
+    @pytest.mark.long  # waits until a refresh has taken too long
+    async def test_goes_on_beside_a_user_who_cannot_be_deleted(
+        self, operator: Operator, shop: Shop, stand_in: StandIn, redis: Redis
+    ) -> None:
+        stuck, other = [await shop.connected(stand_in.person(), name) for name in ("first", "second")]
+        await redis.set(f"auth:refresh:{stuck.account_id}", "another process", ex=60)
+        await operator.delete(shop.application_id)
+        await operator.be_past_revocations()
+        assert not await operator.erase(shop.application_id)
+        assert len(await operator.client.list_accounts(stuck.user_id)) == 1
+        assert await operator.client.list_accounts(other.user_id) == []
+        await redis.delete(f"auth:refresh:{stuck.account_id}")
+        assert await operator.erase(shop.application_id)
 
     async def test_keeps_revoked_keys_while_gateways_must_hear_of_them(self, operator: Operator, shop: Shop) -> None:
         key = await operator.new_key(shop.application_id)

@@ -374,6 +374,27 @@ class TestDeletedApplication:
             assert await _rows(s, mailbox.mailbox_id) == {}
             assert set(s.auth.deleted_users) == {s.user_id, other.user_id}
 
+    async def test_goes_on_beside_a_user_and_an_application_that_cannot_be_deleted(self, stage: OpenStage) -> None:
+        async with stage(messages=2, workers=0) as s:
+            users = [s.user_id, *(uuid4() for _ in range(2))]
+            for user_id in users[1:]:
+                await connect_user(s.servers.sandbox, s.auth, messages=1, user_id=user_id)
+            for user_id in users:
+                await s.mailboxes.refresh(user_id)
+            s.auth.undeletable = {users[0]}
+            s.auth.deleted_applications = [uuid4(), DEFAULT_APPLICATION]
+            s.auth.unerasable = {s.auth.deleted_applications[0]}
+            async with s.another_worker():
+
+                async def are_deleted() -> bool:
+                    await s.disconnections.finish_deletions()
+                    return set(s.auth.deleted_users) == set(users[1:])
+
+                await eventually(are_deleted)
+                assert s.auth.erased_applications == []
+                s.auth.undeletable = set()
+                await eventually(lambda: _is_erased(s))
+
     async def test_waits_for_auth_without_holding_up_other_deletions(self, stage: OpenStage) -> None:
         async with stage(messages=5) as s:
             await s.sync(count=None)

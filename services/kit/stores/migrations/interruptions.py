@@ -13,8 +13,9 @@ import asyncpg
 # Milliseconds.
 _NOTICE_LOST_CLIENT = "SELECT set_config('client_connection_check_interval', '2000', false)"
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('mailroom migrations'))"
-# Seconds.
+# Seconds. An index of a large table takes hours, and the wait says once a minute that it goes on.
 _PAUSE = 0.5
+_TRIES_PER_LINE = 120
 
 
 async def notice_lost_client(session: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -23,15 +24,16 @@ async def notice_lost_client(session: "asyncpg.Connection[asyncpg.Record]") -> N
 
 
 async def exclude_others(session: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Wait until no other session migrates the database, and keep others out while this one lasts.
+    """Wait, however long, until no other session migrates the database; keep others out while this one lasts.
 
     Without a waiting statement, whose snapshot would keep CREATE INDEX CONCURRENTLY of the other session from its end.
     """
-    if await session.fetchval(_TRY_LOCK):
-        return
-    sys.stdout.write("another upgrade is at work: waiting for its end\n")
-    sys.stdout.flush()
-    while not await session.fetchval(_TRY_LOCK):  # noqa: ASYNC110 - another process ends the wait
+    tries = 0
+    while not await session.fetchval(_TRY_LOCK):
+        if tries % _TRIES_PER_LINE == 0:
+            sys.stdout.write("another upgrade is at work: waiting for its end\n")
+            sys.stdout.flush()
+        tries += 1
         await asyncio.sleep(_PAUSE)
 
 

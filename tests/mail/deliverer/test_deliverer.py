@@ -180,22 +180,6 @@ async def until_caught_up(hooks: WebhookStage, mailbox: Mailbox) -> None:
 
 
 class TestFirstSync:
-    async def test_sends_its_end_and_no_message(self, hooks: WebhookStage, receiver: Receiver) -> None:
-        await hooks.endpoint(receiver)
-        mailbox = await hooks.mailbox(is_live=False)
-        async with hooks.deliverer():
-            await hooks.change(mailbox, 200)
-            await until_caught_up(hooks, mailbox)
-            async with hooks.pool.acquire() as connection:
-                await changes.record_event(connection, mailbox.mailbox_id, FeedEvent.SYNC_COMPLETED, {"sync_id": 1})
-                await changes.go_live(connection, mailbox.mailbox_id)
-                await events.announce(connection, mailbox.mailbox_id)
-            await receiver.until(1)
-            await hooks.change(mailbox)
-            await receiver.until(2)
-        assert receiver.types() == ["sync.completed", "message.created"]
-        assert receiver.broken_chains() == []
-
     async def test_sends_everything_with_backfill(self, hooks: WebhookStage, receiver: Receiver) -> None:
         mailbox = await hooks.mailbox(is_live=False)
         await hooks.change(mailbox, 150)

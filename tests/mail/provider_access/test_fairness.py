@@ -134,7 +134,7 @@ class TestWorkers:
             await eventually(lambda: _have_stored(s, sum(before) + 500))
             stored = [await _stored(s, mailbox) - count for mailbox, count in zip(backfills, before, strict=True)]
             mean = statistics.mean(stored)
-            # A turn stores up to 20 at once, and each has had two or three.
+            # Turns are coarse beside 500 messages of ten mailboxes: some have had one more than others.
             assert [count for count in stored if not 0.3 * mean <= count <= 2.0 * mean] == []
             assert (await s.at_provider.quota())["rejected"] == 0
 

@@ -20,10 +20,8 @@ LONGEST = 960.0
 async def pool(servers: Servers) -> AsyncIterator[Pool]:
     """Yield the database without any mailbox or group."""
     await servers.empty()
-    await servers.pool.execute("DELETE FROM idle_groups")
     yield servers.pool
     await servers.empty()
-    await servers.pool.execute("DELETE FROM idle_groups")
 
 
 async def add_groups(pool: Pool, *ages: float) -> None:

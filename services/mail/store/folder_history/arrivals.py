@@ -36,6 +36,7 @@ async def newest(
         f"""
         SELECT {COLUMNS} FROM mail_locations l
         -- With a limit the planner looks the message up: it may know nothing of a mailbox, and then compares all rows.
+        -- Now and then it still does, where two indexes seem to cost the same.
         LEFT JOIN LATERAL (
             SELECT true AS is_first FROM mail_locations o
             WHERE o.mailbox_id = $1 AND o.external_id = l.external_id AND o.folder_id <> ALL($2::bigint[])

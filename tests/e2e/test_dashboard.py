@@ -17,7 +17,7 @@ import yaml
 from deploy.local.children import die_with_parent
 from deploy.local.ports import Ports
 from tests.support.e2e.people import Person, Provider
-from tests.support.e2e.running_stack import RunningStack
+from tests.support.e2e.running_stack import RunningStack, wait_for_answer
 
 OBSERVABILITY = Path(__file__).parents[2] / "deploy/observability"
 PROCESSES = ("gateway", "auth", "mail", "worker", "deliverer")
@@ -68,6 +68,7 @@ def prometheus(stack: RunningStack, ports: Ports, tmp_path: Path) -> Iterator[Pr
         httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
     ):
         try:
+            wait_for_answer(f"{http.base_url}/-/ready", process, log=tmp_path / "log")
             yield Prometheus(http)
         finally:
             process.terminate()
@@ -113,10 +114,7 @@ class TestPrometheus:
         while empty:
             assert time.monotonic() < deadline, empty
             _use(person, provider)
-            try:
-                empty = {title for title, query in _panels() if not prometheus.query(query)} - QUIET
-            except httpx.TransportError:
-                continue
+            empty = {title for title, query in _panels() if not prometheus.query(query)} - QUIET
         rules = prometheus.rules()
         assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
         assert len(rules) > 10

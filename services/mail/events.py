@@ -3,7 +3,7 @@
 from services.mail.model import FeedEvent, MailboxStatus, SyncState
 from services.mail.store import changes
 from services.mail.store.connection import Connection
-from services.mail.store.control import feed_heads, mailboxes
+from services.mail.store.control import feed_heads, mailbox_access
 from services.mail.store.control.mailboxes import AccessChange
 from services.mail.store.sync import syncs
 
@@ -23,19 +23,19 @@ async def record_access(connection: Connection, changed: AccessChange) -> None:
 
 async def require_reauth(connection: Connection, mailbox_id: int) -> None:
     """Record that the user has to sign in again at the provider."""
-    if await mailboxes.set_status(connection, mailbox_id, MailboxStatus.REAUTH_REQUIRED):
+    if await mailbox_access.set_status(connection, mailbox_id, MailboxStatus.REAUTH_REQUIRED):
         await changes.record_event(connection, mailbox_id, FeedEvent.REAUTH_REQUIRED)
 
 
 async def deny_access(connection: Connection, mailbox_id: int, reason: str) -> None:
     """Record that the provider denies access lastingly."""
-    if await mailboxes.set_access_denied(connection, mailbox_id, reason):
+    if await mailbox_access.set_access_denied(connection, mailbox_id, reason):
         await changes.record_event(connection, mailbox_id, FeedEvent.ACCESS_DENIED, {"reason": reason})
 
 
 async def grant_access(connection: Connection, mailbox_id: int) -> None:
     """Record that the provider grants access."""
-    if await mailboxes.set_granted(connection, mailbox_id):
+    if await mailbox_access.set_granted(connection, mailbox_id):
         await changes.record_event(connection, mailbox_id, FeedEvent.MAILBOX_CONNECTED, {"again": True})
 
 

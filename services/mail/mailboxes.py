@@ -9,7 +9,7 @@ from services.kit.errors import AppError, Kind
 from services.mail import events
 from services.mail.model import Account, MailboxOverview, MailboxQuery, OpenMailbox, Reach
 from services.mail.store.connection import Pool
-from services.mail.store.control import erasures
+from services.mail.store.control import erasures, mailbox_overviews
 from services.mail.store.control import mailboxes as store
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ class Mailboxes:
                 raise
             log.warning("auth is unavailable, showing known mailboxes")
         async with self._pool.acquire() as connection:
-            return await store.overviews(connection, query)
+            return await mailbox_overviews.overviews(connection, query)
 
     async def refresh(self, user_id: UUID, *, signed_in: bool = False) -> None:
         """Copy the user's accounts from auth; mailboxes whose access is back are due. Raises AppError.

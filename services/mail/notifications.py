@@ -9,7 +9,7 @@ import structlog
 from services.kit.errors import AppError, Kind
 from services.mail.providers.notifications import HookAnswer, HookRequest, Notification, NotificationSource
 from services.mail.store.connection import Pool
-from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control import mailbox_addresses, schedule
 
 # How many mailboxes compare their address after a notification with an unknown one, and how often at most.
 _SUSPECTS = 20
@@ -74,7 +74,9 @@ class Notifications:
         if self._monotonic() < self._next_search:
             return
         async with self._pool.acquire() as connection, connection.transaction():
-            suspects = await mailboxes.suspect_rename(connection, provider=provider, email=email, limit=_SUSPECTS)
+            suspects = await mailbox_addresses.suspect_rename(
+                connection, provider=provider, email=email, limit=_SUSPECTS
+            )
         if suspects:
             self._next_search = self._monotonic() + _SEARCH_SECONDS
             log.info("a notification names an unknown address", suspects=suspects)

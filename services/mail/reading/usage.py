@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from services.mail.model import MailboxCounts, Reach, UsageHour
 from services.mail.store.connection import Pool
-from services.mail.store.control import mailboxes, usage
+from services.mail.store.control import mailbox_overviews, usage
 
 MOST_HOURS = int(usage.KEPT.total_seconds()) // 3600
 _HOURS = 24
@@ -28,7 +28,7 @@ class UsageReports:
         """Return the usage of the last hours that are kept, the present one included; 0: of a day."""
         async with self._pool.acquire() as connection:
             return Usage(
-                mailboxes=await mailboxes.counts(connection, reach),
+                mailboxes=await mailbox_overviews.counts(connection, reach),
                 hours=await usage.of_application(
                     connection,
                     reach.application_id,

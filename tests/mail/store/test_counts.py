@@ -9,7 +9,7 @@ from services.mail.model import LabelChange, Mailbox, MailboxOverview, MailboxQu
 from services.mail.providers.label_ids import UNSEEN
 from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection, Pool
-from services.mail.store.control import mailboxes
+from services.mail.store.control import mailbox_overviews
 from tests.support.mail.stored import store, stored_message
 
 NEW = UNSEEN[0]
@@ -41,7 +41,7 @@ async def counted(connection: Connection, mailbox_id: int) -> tuple[int, int]:
 
 async def overview(connection: Connection, mailbox: Mailbox) -> MailboxOverview:
     """List the mailbox."""
-    [found] = await mailboxes.overviews(connection, MailboxQuery(user_id=mailbox.user_id))
+    [found] = await mailbox_overviews.overviews(connection, MailboxQuery(user_id=mailbox.user_id))
     return found
 
 

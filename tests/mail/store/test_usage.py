@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 from services.mail.model import DEFAULT_APPLICATION, Mailbox, MailboxCounts, Measure, Reach
 from services.mail.store.connection import Connection
-from services.mail.store.control import mailboxes, usage
+from services.mail.store.control import mailbox_overviews, usage
 from tests.support.mail.stored import add_mailbox
 
 OTHER_APPLICATION = uuid4()
@@ -69,9 +69,11 @@ class TestCounts:
         await connection.execute(
             "UPDATE mailboxes SET access_denied_reason = 'denied' WHERE email IN ('1@example.com', '2@example.com')"
         )
-        counts = await mailboxes.counts(connection, Reach(application_id=DEFAULT_APPLICATION))
+        counts = await mailbox_overviews.counts(connection, Reach(application_id=DEFAULT_APPLICATION))
         assert counts == MailboxCounts(active=2, reauth_required=1, access_denied=1)
         only = Reach(application_id=DEFAULT_APPLICATION, account_ids=frozenset({one.account_id}))
-        assert await mailboxes.counts(connection, only) == MailboxCounts(active=1, reauth_required=0, access_denied=0)
+        counts = await mailbox_overviews.counts(connection, only)
+        assert counts == MailboxCounts(active=1, reauth_required=0, access_denied=0)
         other = Reach(application_id=OTHER_APPLICATION)
-        assert await mailboxes.counts(connection, other) == MailboxCounts(active=0, reauth_required=0, access_denied=0)
+        counts = await mailbox_overviews.counts(connection, other)
+        assert counts == MailboxCounts(active=0, reauth_required=0, access_denied=0)

@@ -7,7 +7,7 @@ import pytest
 
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.store.connection import Connection
-from services.mail.store.control import mailboxes, watches
+from services.mail.store.control import mailbox_access, watches
 from tests.support.mail.stored import row_of, rows_of
 
 UNKNOWN = 10**15
@@ -76,7 +76,7 @@ class TestExpiring:
     ) -> None:
         await watches.postpone(connection, other_id, seconds=1)
         await keep(connection, mailbox.mailbox_id, expires_in=-10)
-        await mailboxes.set_status(connection, mailbox.mailbox_id, MailboxStatus.REAUTH_REQUIRED)
+        await mailbox_access.set_status(connection, mailbox.mailbox_id, MailboxStatus.REAUTH_REQUIRED)
         assert await watches.expiring(connection, within_seconds=100) == 0
 
 

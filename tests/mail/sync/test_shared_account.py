@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.mail.model import Account, OpenMailbox
 from services.mail.notifications import Notifications
 from services.mail.providers.notifications import HookAnswer, HookRequest, Notification
-from services.mail.store.control import mailboxes
+from services.mail.store.control import mailbox_addresses
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import WorkerOptions
 from tests.support.mail.stage import Stage, connect_user
@@ -129,7 +129,7 @@ class TestQuota:
             # As a release left the row that knew addresses only.
             await s.pool.execute("UPDATE mailboxes SET limits_identity = NULL, provider_identity = NULL")
             async with s.pool.acquire() as connection:
-                await mailboxes.set_address(connection, (await s.mailbox()).mailbox_id, "new@example.com")
+                await mailbox_addresses.set_address(connection, (await s.mailbox()).mailbox_id, "new@example.com")
             assert (await s.mailbox()).identity == before
             # The other application learns of it from auth.
             await s.auth.report_account(shared.second.account_id, shared.second.user_id, email="new@example.com")
@@ -172,7 +172,7 @@ class TestNotifications:
             async with s.another_worker():
                 await s.until_idle()
             async with s.pool.acquire() as connection:
-                await mailboxes.set_address(connection, (await s.mailbox()).mailbox_id, "new@example.com")
+                await mailbox_addresses.set_address(connection, (await s.mailbox()).mailbox_id, "new@example.com")
             before = await shared.hints()
             await shared.push("new@example.com")
             assert await shared.hints() == [hints + 1 for hints in before]

@@ -28,7 +28,7 @@ from services.kit.stores.postgres import Connection, create_pool
 from services.mail.model import Account, Label, LabelChange, Lane, ListedId, MailboxQuery, MailboxStatus
 from services.mail.search.parser import parse
 from services.mail.store import changes, labels, message_labels, messages
-from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control import mailbox_overviews, mailboxes, schedule
 from services.mail.store.reading.message_list import newest_first
 from services.mail.store.sync import fetch_queue, sync_state
 from tests.architecture.test_sql import ROOT, STORE, composed
@@ -78,7 +78,7 @@ async def turn(connection: Connection) -> None:
 async def reads(connection: Connection) -> None:
     """Read a mailbox as clients do."""
     await mailboxes.of_user(connection, USER)
-    await mailboxes.overviews(connection, MailboxQuery(user_id=USER))
+    await mailbox_overviews.overviews(connection, MailboxQuery(user_id=USER))
     names = await labels.names(connection, MAILBOX)
     for query in ("", "label:inbox", "report"):
         node = parse(query, now=_NOW, me=["ada@example.com"])

@@ -11,8 +11,8 @@ from services.mail import events
 from services.mail.model import Denial, Mailbox, MailboxStatus, SyncState, WaitReason
 from services.mail.providers.base import AccessDeniedError
 from services.mail.store.connection import Pool
-from services.mail.store.control import mailboxes, schedule, watches
-from services.mail.store.control.mailboxes import CountedDenial
+from services.mail.store.control import mailbox_access, schedule, watches
+from services.mail.store.control.mailbox_access import CountedDenial
 from services.mail.store.control.schedule import Lease
 
 # The error of syncs that a lasting denial ends, and the outcome of turns that meet a denial.
@@ -76,7 +76,7 @@ class MailboxAccess:
         async with self._pool.acquire() as connection, connection.transaction():
             # A sign-in since the claim can have brought access: the next turn decides.
             hinted = await schedule.fence(connection, lease) != lease.hint_seq
-            counted = await mailboxes.count_denial(connection, lease.mailbox_id)
+            counted = await mailbox_access.count_denial(connection, lease.mailbox_id)
         lasts = not hinted and self._lasts(counted)
         log.warning("provider denies access", denial=denial, detail=detail, denials=counted.denials, lasts=lasts)
         if lasts:

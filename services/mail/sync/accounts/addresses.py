@@ -6,7 +6,7 @@ from services.kit.errors import AppError
 from services.mail.model import Mailbox
 from services.mail.provider_access.quota import QuotaWaitError
 from services.mail.providers.base import Profile, ProviderError
-from services.mail.store.control import mailboxes
+from services.mail.store.control import mailbox_addresses
 from services.mail.sync.accounts.access import AccountReports
 from services.mail.sync.turn_context import TurnContext
 
@@ -29,7 +29,7 @@ async def learn(turn: TurnContext, mailbox: Mailbox, *, auth: AccountReports) ->
             await auth.report_account(mailbox.account_id, mailbox.user_id, email=profile.address)
             log.info("the mailbox has another address at the provider")
         async with turn.writing() as connection:
-            await mailboxes.set_address(connection, mailbox.mailbox_id, profile.address or mailbox.email)
+            await mailbox_addresses.set_address(connection, mailbox.mailbox_id, profile.address or mailbox.email)
     except (ProviderError, QuotaWaitError, AppError) as error:
         log.info("address not compared with the provider's", error=type(error).__name__)
 
@@ -52,4 +52,4 @@ async def learn_send_as(turn: TurnContext) -> None:
         log.info("addresses to send from not learned", error=type(error).__name__)
         listed = None
     async with turn.writing() as connection:
-        await mailboxes.set_send_as(connection, turn.mailbox_id, listed)
+        await mailbox_addresses.set_send_as(connection, turn.mailbox_id, listed)

@@ -20,7 +20,7 @@ from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
 from services.mail.providers.base import HistoryPage, Profile, Provider, ProviderError
 from services.mail.store import labels
 from services.mail.store.connection import DATABASE_LOST, Pool
-from services.mail.store.control import idle_groups, idle_mailboxes, mailboxes
+from services.mail.store.control import idle_groups, idle_mailboxes, mailbox_addresses
 from services.mail.store.control.idle_groups import IdleGroup
 from services.mail.store.control.idle_mailboxes import IdleMailbox
 from services.mail.sync.idle.budget import report_misfit
@@ -340,7 +340,7 @@ class IdleCheck:
         if not profile.address or profile.address.casefold() == mailbox.email.casefold():
             return False
         async with self._pool.acquire() as connection:
-            await mailboxes.expect_rename(connection, mailbox.mailbox_id)
+            await mailbox_addresses.expect_rename(connection, mailbox.mailbox_id)
             return True
 
     async def _wake(self, mailbox_ids: Collection[int], *, changed: bool = False, missed: bool = False) -> None:

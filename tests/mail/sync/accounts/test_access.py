@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from services.mail.model import MailboxQuery, MailboxStatus, SyncReport, SyncState, WaitReason
-from services.mail.store.control import mailboxes, schedule
+from services.mail.store.control import mailbox_access, schedule
 from services.mail.store.control.schedule import LeaseLostError
 from services.mail.sync.accounts.access import MailboxAccess, Patience
 from tests.mail.conftest import OpenStage
@@ -282,7 +282,7 @@ class TestLostLease:
             # Another worker has the mailbox now, and meets a denial.
             await s.pool.execute("UPDATE mailbox_schedule SET lease_epoch = lease_epoch + 1")
             async with s.pool.acquire() as connection:
-                await mailboxes.count_denial(connection, mailbox.mailbox_id)
+                await mailbox_access.count_denial(connection, mailbox.mailbox_id)
             access = MailboxAccess(pool=s.pool, auth=s.auth)
             with pytest.raises(LeaseLostError):
                 await access.granted(lease, replace(mailbox, denials=1))

@@ -8,7 +8,7 @@ from services.kit.errors import AppError
 from services.mail.model import MailboxQuery
 from services.mail.notifications import Notifications
 from services.mail.providers.base import Profile
-from services.mail.store.control import mailboxes
+from services.mail.store.control import mailbox_addresses
 from services.mail.store.control.schedule import LeaseLostError
 from services.mail.sync.accounts.addresses import learn, learn_send_as
 from tests.mail.conftest import OpenStage
@@ -235,7 +235,7 @@ class TestBothNames:
             names = [f"n{number}@example.com" for number in range(14)]
             async with s.pool.acquire() as connection:
                 for name in (*names, names[9], names[13]):
-                    await mailboxes.set_address(connection, mailbox.mailbox_id, name)
+                    await mailbox_addresses.set_address(connection, mailbox.mailbox_id, name)
             former = list(await s.fetchval("SELECT former_emails FROM mailboxes"))
             assert former[-1] == names[9]
             assert former[-2] == names[12]
@@ -263,7 +263,7 @@ class TestNotification:
         async with stage(messages=2, workers=0) as s:
             await s.sync_with_worker()
             async with s.pool.acquire() as connection:
-                await mailboxes.set_address(connection, (await s.mailbox()).mailbox_id, "new@example.com")
+                await mailbox_addresses.set_address(connection, (await s.mailbox()).mailbox_id, "new@example.com")
             for name in (s.account.email, "new@example.com"):
                 before = await s.fetchval("SELECT hint_seq FROM mailbox_schedule")
                 await notifications.accept("google", pushed(sender.token(), envelope(name, str(2**60))))

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.mail.model import HistoryDelta, Label, Lane, MailboxQuery, MailboxStatus
 from services.mail.providers.base import HistoryPage, Profile, TokenRefusedError
-from services.mail.store.control import mailboxes
+from services.mail.store.control import mailbox_overviews
 from services.mail.sync.idle.budget import report_misfit
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
@@ -58,7 +58,7 @@ async def set_checked_at(s: Stage, time: str) -> None:
 async def last_synced_at(s: Stage) -> datetime:
     """Return what the user's list of addresses says."""
     async with s.pool.acquire() as connection:
-        [overview] = await mailboxes.overviews(connection, MailboxQuery(user_id=s.user_id))
+        [overview] = await mailbox_overviews.overviews(connection, MailboxQuery(user_id=s.user_id))
     assert overview.last_synced_at is not None
     return overview.last_synced_at
 

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from benchmarks.read_ways.server import POOL, ServerConfig, Tokens, serve
 from services.mail.ids import PublicIds
+from services.mail.providers.label_ids import marks_of
 from services.mail.read_model import MessageFilter, Position
 from services.mail.reading.page_tokens import PageTokens
 
@@ -81,7 +82,7 @@ class Bare:
 
 
 def _email(row: asyncpg.Record, mailbox: asyncpg.Record, names: Mapping[str, str], ids: PublicIds) -> dict[str, object]:
-    email = row["from_email"]
+    email, is_read = row["from_email"], "UNREAD" not in row["label_ids"]
     return {
         "id": ids.encode(mailbox["mailbox_id"], row["message_id"]),
         "external_id": row["external_id"],
@@ -95,7 +96,8 @@ def _email(row: asyncpg.Record, mailbox: asyncpg.Record, names: Mapping[str, str
         "subject": row["subject"],
         "snippet": row["snippet"],
         "received_at": row["received_at"].isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "is_read": "UNREAD" not in row["label_ids"],
+        "is_read": is_read,
+        "marks": marks_of(row["label_ids"], is_read=is_read),
         "labels": [names.get(label_id, label_id) for label_id in row["label_ids"]],
         "has_attachments": row["has_attachments"],
         "size": row["size"],

@@ -22,6 +22,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship,
 
 from benchmarks.read_ways.server import POOL, ServerConfig, Tokens, serve
 from services.mail.ids import PublicIds
+from services.mail.marks import Mark
+from services.mail.providers.label_ids import marks_of
 from services.mail.read_model import MessageFilter, Position
 from services.mail.reading.page_tokens import PageTokens
 
@@ -110,6 +112,7 @@ class EmailSummary(BaseModel):
     snippet: str
     received_at: datetime
     is_read: bool
+    marks: list[Mark]
     labels: list[str]
     has_attachments: bool
     size: int
@@ -205,7 +208,7 @@ async def _messages(database: AsyncSession, mailbox: Mailbox, after: Position | 
 
 
 def _summary(message: Message, mailbox: Mailbox, names: dict[str, str], ids: PublicIds) -> EmailSummary:
-    email = message.from_email
+    email, is_read = message.from_email, "UNREAD" not in message.label_ids
     return EmailSummary(
         id=ids.encode(message.mailbox_id, message.message_id),
         external_id=message.external_id,
@@ -219,7 +222,8 @@ def _summary(message: Message, mailbox: Mailbox, names: dict[str, str], ids: Pub
         subject=message.subject,
         snippet=message.snippet,
         received_at=message.received_at,
-        is_read="UNREAD" not in message.label_ids,
+        is_read=is_read,
+        marks=marks_of(message.label_ids, is_read=is_read),
         labels=[names.get(label_id, label_id) for label_id in message.label_ids],
         has_attachments=message.has_attachments,
         size=message.size,

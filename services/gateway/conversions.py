@@ -2,7 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.auth.v1 import auth_pb2
@@ -10,7 +10,16 @@ from mailroom.mail.v1 import mail_pb2
 
 from services.gateway.schemas.addresses import AccessStatus, Address, Mailbox
 from services.gateway.schemas.changes import Change, ChangeType, LabelName
-from services.gateway.schemas.emails import Attachment, Email, EmailAddress, EmailSummary, FilterQuery, Label, LabelRole
+from services.gateway.schemas.emails import (
+    Attachment,
+    Email,
+    EmailAddress,
+    EmailSummary,
+    FilterQuery,
+    Label,
+    LabelRole,
+    Mark,
+)
 from services.gateway.schemas.requests import MailboxName
 from services.gateway.schemas.sessions import Account, Token
 from services.gateway.schemas.syncs import Sync, SyncState, SyncSummary, Verification, WaitReason
@@ -126,6 +135,7 @@ def email_summary(message: mail_pb2.MessageSummary) -> EmailSummary:
         "snippet": message.snippet,
         "received_at": rfc3339(message.received_time),
         "is_read": message.is_read,
+        "marks": cast("list[Mark]", list(message.marks)),
         "labels": list(message.labels),
         "has_attachments": message.has_attachments,
         "size": message.size,

@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.mail.content.model import Address, Attachment
+from services.mail.marks import Mark
 from services.mail.model import Label
 
 
@@ -39,6 +40,7 @@ class MessageSummary(Struct, frozen=True, kw_only=True, gc=False):
     snippet: str
     received_at: datetime
     is_read: bool
+    marks: list[Mark]
     labels: list[str]
     has_attachments: bool
     size: int

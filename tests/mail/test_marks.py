@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 
 from services.mail.marks import NEUTRAL_MARK_IDS, Mark, MarkIds, MarksRead
-from services.mail.providers.label_ids import NOT_SHOWN, UNSEEN, ids_of_mark, mark_ids
+from services.mail.providers.label_ids import NOT_SHOWN, UNSEEN, ids_of_mark, mark_ids, marks_of
 
 OWN = MarkIds(unseen="new", flagged="star", draft="draft", important="urgent")
 NO_MARKS = frozenset[Mark]()
@@ -29,6 +29,14 @@ class TestOf:
 class TestRead:
     def test_leaves_ids_of_other_providers_alone(self) -> None:
         assert OWN.read(NEUTRAL_MARK_IDS.all()) == MarksRead(NEUTRAL_MARK_IDS.all(), NO_MARKS, NO_MARKS)
+
+
+class TestShown:
+    @pytest.mark.parametrize("provider", ["google", "made-up"])
+    @pytest.mark.parametrize("marks", ALL_SETS)
+    def test_are_those_of_the_message_whatever_its_provider(self, provider: str, marks: frozenset[Mark]) -> None:
+        shown = marks_of(["Work", *mark_ids(provider).of(marks)], is_read=Mark.SEEN in marks)
+        assert sorted(shown) == sorted(marks)
 
 
 class TestChanges:

@@ -10,6 +10,8 @@ from services.gateway.schemas.ids import MailboxUuid, NextCursor, OlderMailboxUu
 from services.gateway.schemas.requests import NO_NUL, Cursor, Limit, MailboxQuery
 from services.gateway.schemas.times import Time
 
+type Mark = Literal["seen", "flagged", "draft", "important"]
+
 
 class EmailAddress(TypedDict):
     """A sender or recipient of a message."""
@@ -43,6 +45,7 @@ class EmailSummary(_From):
     snippet: Annotated[str, Field(description="How the text begins")]
     received_at: Annotated[Time, Field(description="When the provider received it")]
     is_read: Annotated[bool, Field(description="Whether the user has read it")]
+    marks: Annotated[list[Mark], Field(description="Those that are set; `seen` is `is_read`", examples=[["seen"]])]
     labels: Annotated[list[str], Field(description="Names", examples=[["INBOX", "Work"]])]
     has_attachments: Annotated[bool, Field(description="Pictures embedded in the text do not count")]
     size: Annotated[int, Field(description="Bytes")]

@@ -3,7 +3,7 @@
 Readers look for the ids of all providers: a message has those of its own provider only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from services.mail.marks import NEUTRAL_MARK_IDS, Mark, MarkIds
@@ -20,6 +20,7 @@ _FOUND_BY: Final[Mapping[Mark, Sequence[str]]] = {
 
 UNSEEN: Final = tuple(each.unseen for each in _ALL)
 """The ids of messages that lack Mark.SEEN."""
+_MARKS: Final[Mapping[str, Mark]] = {id_: mark for mark, ids in _FOUND_BY.items() for id_ in ids}
 NOT_SHOWN: Final = frozenset(NEUTRAL_MARK_IDS.all())
 """The ids of marks that are not labels at the provider."""
 
@@ -32,6 +33,12 @@ def mark_ids(provider: str) -> MarkIds:
 def ids_of_mark(mark: Mark) -> Sequence[str]:
     """Return the ids of which a message with this mark has one. SEEN has none: it is the lack of UNSEEN."""
     return _FOUND_BY[mark]
+
+
+def marks_of(label_ids: Iterable[str], *, is_read: bool) -> list[Mark]:
+    """Return the marks of a message with these label ids: SEEN first, the others as their ids stand."""
+    marks = [_MARKS[id_] for id_ in label_ids if id_ in _MARKS]
+    return [Mark.SEEN, *marks] if is_read else marks
 
 
 def ids_of_category(name: str) -> Sequence[str]:

@@ -8,6 +8,7 @@ import msgspec
 
 from services.mail.content.model import Address
 from services.mail.ids import PublicIds
+from services.mail.marks import Mark
 from services.mail.read_model import MessageSummary
 
 
@@ -27,6 +28,7 @@ class _Listed(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     snippet: str
     received_at: str
     is_read: bool
+    marks: list[Mark]
     labels: list[str]
     has_attachments: bool
     size: int
@@ -61,6 +63,7 @@ def _listed(message: MessageSummary, ids: PublicIds) -> _Listed:
         # RFC 3339. Formatting a UTC time without its zone takes two thirds of the time.
         received_at=message.received_at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z",
         is_read=message.is_read,
+        marks=message.marks,
         labels=message.labels,
         has_attachments=message.has_attachments,
         size=message.size,

@@ -56,6 +56,7 @@ def summary_to_proto(message: MessageSummary, ids: PublicIds) -> mail_pb2.Messag
         snippet=message.snippet,
         received_time=timestamp(message.received_at),
         is_read=message.is_read,
+        marks=message.marks,
         labels=message.labels,
         has_attachments=message.has_attachments,
         size=message.size,

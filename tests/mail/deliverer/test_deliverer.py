@@ -103,6 +103,7 @@ class TestDelivery:
         email = event.data["email"]
         assert email["id"] == event.data["email_id"]
         assert {"subject", "from", "snippet", "labels", "thread_id", "has_attachments"} <= email.keys()
+        assert (email["is_read"], email["marks"]) == (True, ["seen"])
         assert not {"text", "html", "headers", "attachments"} & email.keys()
         assert len(event.body) < 20_000
 

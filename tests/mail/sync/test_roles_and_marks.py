@@ -71,7 +71,8 @@ class TestFirstSync:
     async def test_shows_marks_as_facts_and_folders_as_labels(self, stage: OpenStage) -> None:
         async with connected(stage, filled_mailbox()) as s:
             await s.sync(count=None)
-            shown = {message.external_id: (message.is_read, message.labels) for message in await s.listed()}
+            listed = await s.listed()
+            shown = {message.external_id: (message.is_read, message.labels) for message in listed}
             assert shown == {
                 "read": (True, ["Posteingang"]),
                 "unread": (False, ["Posteingang"]),
@@ -80,6 +81,13 @@ class TestFirstSync:
                 "spam": (False, ["Werbung"]),
                 "archived": (True, ["Archive"]),
                 "draft of rubbish": (True, ["Trash"]),
+            }
+            marked = {message.external_id: message.marks for message in listed if message.marks}
+            assert marked == {
+                "read": [SEEN],
+                "unread in the team's": [FLAGGED],
+                "archived": [SEEN, Mark.IMPORTANT],
+                "draft of rubbish": [SEEN, Mark.DRAFT],
             }
 
     async def test_counts_unread_messages(self, stage: OpenStage) -> None:

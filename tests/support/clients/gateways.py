@@ -61,6 +61,7 @@ def email(number: int) -> dict[str, object]:
         "snippet": "",
         "received_at": "2026-01-31T10:00:00.120Z",
         "is_read": False,
+        "marks": [],
         "labels": ["INBOX"],
         "has_attachments": False,
         "size": 1000,

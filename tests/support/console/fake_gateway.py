@@ -76,6 +76,7 @@ def email(**fields: object) -> Json:
         "snippet": "At noon?",
         "received_at": RECEIVED,
         "is_read": False,
+        "marks": [],
         "labels": ["INBOX"],
         "has_attachments": False,
         "size": 2048,

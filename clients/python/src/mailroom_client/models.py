@@ -22,6 +22,7 @@ type AccessStatus = Literal["active", "reauth_required", "access_denied"] | str
 type SyncState = Literal["queued", "running", "completed", "failed", "cancelled"] | str
 type ChangeType = Literal["created", "updated", "deleted", "label_updated", "label_deleted"] | str
 type LabelRole = Literal["inbox", "sent", "drafts", "spam", "trash", "archive", "none"] | str
+type Mark = Literal["seen", "flagged", "draft", "important"] | str
 type LabelType = Literal["system", "user"] | str
 
 
@@ -52,6 +53,7 @@ class EmailSummary(Model):
     snippet: str
     received_at: Time
     is_read: bool
+    marks: Sequence[Mark] = ()
     labels: Sequence[str]
     has_attachments: bool
     size: int

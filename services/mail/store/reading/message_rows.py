@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from services.mail.content.model import Address, Attachment
-from services.mail.providers.label_ids import NOT_SHOWN, UNSEEN
+from services.mail.providers.label_ids import NOT_SHOWN, UNSEEN, marks_of
 from services.mail.read_model import MessageDetail, MessageSummary, Recipients
 from services.mail.store.connection import Connection
 
@@ -67,6 +67,7 @@ def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSu
         mailbox_id, message_id, account_id, external_id, thread_id, from_name, from_email, to_addresses,
         cc_addresses, subject, snippet, received_at, label_ids, has_attachments, size, *_,
     ) = row  # fmt: skip
+    is_read = _UNSEEN.isdisjoint(label_ids)
     return MessageSummary(
         mailbox_id=mailbox_id,
         message_id=message_id,
@@ -79,7 +80,8 @@ def summary_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageSu
         subject=subject,
         snippet=snippet,
         received_at=received_at,
-        is_read=_UNSEEN.isdisjoint(label_ids),
+        is_read=is_read,
+        marks=marks_of(label_ids, is_read=is_read),
         labels=[label_names.get(label_id, label_id) for label_id in label_ids if label_id not in NOT_SHOWN],
         has_attachments=has_attachments,
         size=size,

@@ -602,6 +602,7 @@ class MessageSummary(_message.Message):
     HAS_ATTACHMENTS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     HIGHLIGHT_FIELD_NUMBER: _builtins.int
+    MARKS_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     external_id: _builtins.str
     """The provider's id."""
@@ -625,6 +626,10 @@ class MessageSummary(_message.Message):
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names, not the provider's ids."""
 
+    @_builtins.property
+    def marks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of `seen`, `flagged`, `draft` and `important` those that are set. `is_read` says the first one, too."""
+
     def __init__(
         self,
         *,
@@ -642,10 +647,11 @@ class MessageSummary(_message.Message):
         has_attachments: _builtins.bool = ...,
         size: _builtins.int = ...,
         highlight: _builtins.str | None = ...,
+        marks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_highlight", b"_highlight", "_subject", b"_subject", "from", b"from", "highlight", b"highlight", "received_time", b"received_time", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_highlight", b"_highlight", "_subject", b"_subject", "account_id", b"account_id", "cc", b"cc", "external_id", b"external_id", "from", b"from", "has_attachments", b"has_attachments", "highlight", b"highlight", "is_read", b"is_read", "labels", b"labels", "message_id", b"message_id", "received_time", b"received_time", "size", b"size", "snippet", b"snippet", "subject", b"subject", "thread_id", b"thread_id", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_highlight", b"_highlight", "_subject", b"_subject", "account_id", b"account_id", "cc", b"cc", "external_id", b"external_id", "from", b"from", "has_attachments", b"has_attachments", "highlight", b"highlight", "is_read", b"is_read", "labels", b"labels", "marks", b"marks", "message_id", b"message_id", "received_time", b"received_time", "size", b"size", "snippet", b"snippet", "subject", b"subject", "thread_id", b"thread_id", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__from: _TypeAlias = _typing.Literal["from"]  # noqa: Y015
     _WhichOneofArgType__from: _TypeAlias = _typing.Literal["_from", b"_from"]  # noqa: Y015

@@ -7,6 +7,9 @@ from services.mail.store.control import feed_heads, mailbox_access
 from services.mail.store.control.mailboxes import AccessChange
 from services.mail.store.sync import syncs
 
+LISTING_INCOMPLETE = "listing_incomplete"
+"""The error of a sync whose listing never became complete."""
+
 
 async def record_access(connection: Connection, changed: AccessChange) -> None:
     """Record that a mailbox is connected, connected again, or out of reach."""
@@ -40,16 +43,16 @@ async def grant_access(connection: Connection, mailbox_id: int) -> None:
 
 
 async def end_sync(connection: Connection, mailbox_id: int, state: SyncState, *, error: str = "") -> None:
-    """End the active sync, if there is one. Webhooks tell of changes after the first that did not fail."""
+    """End the active sync, if there is one. Webhooks tell of changes after the first that had access to the mail."""
     sync_id = await syncs.end(connection, mailbox_id, state, error=error)
     if sync_id is None:
         return
     if state is SyncState.FAILED:
         await changes.record_event(connection, mailbox_id, FeedEvent.SYNC_FAILED, {"sync_id": sync_id, "error": error})
-        return
-    if state is SyncState.COMPLETED:
+    elif state is SyncState.COMPLETED:
         await changes.record_event(connection, mailbox_id, FeedEvent.SYNC_COMPLETED, {"sync_id": sync_id})
-    await changes.go_live(connection, mailbox_id)
+    if error in ("", LISTING_INCOMPLETE):
+        await changes.go_live(connection, mailbox_id)
 
 
 async def announce(connection: Connection, mailbox_id: int) -> int:

@@ -284,6 +284,8 @@ class SyncProgress:
     caught_up_since: bool
     # Seconds until listings show all changes up to the cursor; None if they do.
     listable_in: float | None
+    # Seconds until the listing's pass may begin; None for the first one.
+    listing_resumes_in: float | None
     # Seconds until the provider's labels must be listed; None if they never were.
     labels_due_in: float | None
     # Whether messages of merged threads are to be moved.

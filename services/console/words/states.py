@@ -66,6 +66,7 @@ _ERRORS = {
         "The provider refuses this installation.",
         "Check the client's id and secret in the settings.",
     ),
+    "listing_incomplete": ("The provider does not list all messages.", "Retry the sync later."),
     "service_unavailable": ("A part of Mailroom does not answer.", "It goes on by itself."),
 }
 

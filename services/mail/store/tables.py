@@ -176,6 +176,8 @@ sync_states = Table(
     _time("listing_ended_at", nullable=True),
     Column("listing_found", BigInteger, nullable=False, server_default=text("0")),
     Column("listing_disturbed", Boolean, nullable=False, server_default=text("false")),
+    # When the pass may begin: the one before was too short. Null for the first pass.
+    _time("listing_resumes_at", nullable=True),
     # When the provider's listings can be expected to show all changes up to the cursor; null means now.
     _time("listable_at", nullable=True),
     _time("last_synced_at", nullable=True),

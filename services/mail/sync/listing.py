@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from services.mail import page_trail
-from services.mail.model import ListedId, Listing, PageTrail, Sync, SyncProgress
+from services.mail import events, page_trail
+from services.mail.model import ListedId, Listing, PageTrail, Sync, SyncProgress, SyncState
 from services.mail.page_trail import EndlessPagesError
 from services.mail.provider_access.calls import SHORT_WAIT
 from services.mail.provider_access.quota import QuotaWaitError
@@ -33,7 +33,10 @@ from services.mail.sync.turn_context import TurnContext
 
 # Their ids are queued at once. All other listings are compared with the stored messages at their end.
 _TO_FETCH = (Listing.NEWEST, Listing.ALL, Listing.HEAD)
-# A listing that still shows new messages, or too few, after this many passes ends without coverage.
+# Those of a sync: it fails if they cannot be completed.
+_OF_A_SYNC = (Listing.NEWEST, Listing.ALL, Listing.VERIFY_IDS, Listing.VERIFY_LABEL)
+# A listing that still shows new messages, or too few, after this many passes is given up. One that is too short is
+# repeated for almost three hours.
 _MOST_PASSES = 10
 # Passes that only deletions cause. Most providers' tokens are not offsets and need none.
 _DISTURBED_PASSES = 4
@@ -44,7 +47,11 @@ log = structlog.get_logger()
 
 
 class ListingsLagError(QuotaWaitError):
-    """Listings are not up to date yet; try again in `seconds`."""
+    """Listings are not up to date yet; try again in `seconds`. One that is too short has an `error`."""
+
+    def __init__(self, seconds: float, *, error: str = "") -> None:
+        super().__init__(seconds)
+        self.error = error
 
 
 async def begin_if_wanted(turn: TurnContext, state: SyncProgress, sync: Sync | None) -> bool:
@@ -90,8 +97,7 @@ async def list_page(turn: TurnContext, state: SyncProgress) -> None:
     """
     with contextlib.suppress(ListingEndedError):
         if not state.listing_ended:
-            if state.listing is Listing.RELIST:
-                await _wait_for_index(state)
+            await _wait_for_index(state)
             try:
                 await check_for_end(turn, state)
             except EndlessPagesError as error:
@@ -105,10 +111,13 @@ async def list_page(turn: TurnContext, state: SyncProgress) -> None:
 
 
 async def _wait_for_index(state: SyncProgress) -> None:
-    seconds = state.listable_in or 0.0
-    if seconds > SHORT_WAIT:
-        raise ListingsLagError(seconds)
-    await asyncio.sleep(max(0.0, seconds))
+    pause = state.listing_resumes_in or 0.0
+    if pause > SHORT_WAIT:
+        raise ListingsLagError(pause, error=events.LISTING_INCOMPLETE)
+    lag = 0.0 if state.listable_in is None or state.listing is not Listing.RELIST else state.listable_in
+    if lag > SHORT_WAIT:
+        raise ListingsLagError(lag)
+    await asyncio.sleep(max(0.0, pause, lag))
 
 
 async def _list_page(turn: TurnContext, state: SyncProgress) -> None:
@@ -254,17 +263,27 @@ async def _end_pass(turn: TurnContext, state: SyncProgress) -> None:
         length = await length_of(turn, state)
     incomplete = missed or length is not Length.PLAUSIBLE
     if incomplete and state.listing_pass < _MOST_PASSES:
+        is_short = length is Length.TOO_SHORT
+        pause = turn.intervals.short_listing * 3.0 ** (state.listing_pass - 1) if is_short else 0.0
         async with recording(turn, state) as connection:
-            await sync_state.begin_pass(connection, turn.mailbox_id)
-        if length is Length.TOO_SHORT:
-            raise ProviderUnavailableError("a listing is too short")
+            await sync_state.begin_pass(connection, turn.mailbox_id, after=pause)
         return
     if incomplete:
         log.warning("a listing never became complete", mailbox_id=turn.mailbox_id, listing=_listing(state).value)
+        if state.listing in _OF_A_SYNC:
+            async with recording(turn, state) as connection:
+                await _fail(connection, turn.mailbox_id)
+            return
     if state.listing not in _TO_FETCH:
         await compare(turn, state)
     async with recording(turn, state) as connection:
         await _end(connection, turn.mailbox_id, state, covers=not incomplete)
+
+
+async def _fail(connection: Connection, mailbox_id: int) -> None:
+    """End the sync without the coverage of its listing. What was listed is fetched all the same."""
+    await events.end_sync(connection, mailbox_id, SyncState.FAILED, error=events.LISTING_INCOMPLETE)
+    await sync_state.cancel_listing(connection, mailbox_id)
 
 
 async def _may_have_missed(turn: TurnContext, state: SyncProgress) -> bool:

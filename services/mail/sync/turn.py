@@ -31,7 +31,7 @@ from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
-from services.mail.sync.turn_metrics import INTERNAL, LEASE_LOST, TurnMetrics
+from services.mail.sync.turn_metrics import DONE, INTERNAL, LEASE_LOST, TurnMetrics
 from services.mail.sync.turn_steps import NoProgressError, run_turn
 
 # Longest pause in seconds after failed turns.
@@ -96,7 +96,7 @@ class TurnRunner:
         async with self._metrics.turn(self._pool, lease.mailbox_id) as turn:
             try:
                 async with self._renewed(lease):
-                    await self._work(lease)
+                    turn.outcome = await self._work(lease)
             except LeaseLostError:
                 turn.outcome = LEASE_LOST
                 log.warning("lease lost, another worker goes on")
@@ -152,12 +152,13 @@ class TurnRunner:
         context = self._under_way.get(lease)
         log.warning("a turn takes long", seconds=round(seconds, 1), step="" if context is None else context.step)
 
-    async def _work(self, lease: Lease) -> None:
+    async def _work(self, lease: Lease) -> str:
+        """Run the turn; return its outcome."""
         async with self._pool.acquire() as connection:
             mailbox = await mailboxes.by_id(connection, lease.mailbox_id)
         if mailbox is None:
             await self._eraser.work(lease)
-            return
+            return DONE
         provider = self._providers[mailbox.provider]
         transactions = FencedTransactions(self._pool, lease)
         async with self._access.open(provider, mailbox, writing=transactions.begin) as session:
@@ -170,9 +171,9 @@ class TurnRunner:
                 metrics=self._metrics,
                 intervals=self._intervals,
             )
-            await self._run(context, mailbox)
+            return await self._run(context, mailbox)
 
-    async def _run(self, context: TurnContext, mailbox: Mailbox) -> None:
+    async def _run(self, context: TurnContext, mailbox: Mailbox) -> str:
         lease = context.lease
         self._under_way[lease] = context
         try:
@@ -187,9 +188,15 @@ class TurnRunner:
         async with self._pool.acquire() as connection:
             changes = await events.announce(connection, lease.mailbox_id)
             await schedule.release(
-                connection, lease, lane=release.lane, after=release.after, waiting_for=release.waiting_for
+                connection,
+                lease,
+                lane=release.lane,
+                after=release.after,
+                waiting_for=release.waiting_for,
+                error=release.error,
             )
         self._access.usage.count(lease.mailbox_id, Measure.CHANGES, changes)
+        return release.error or DONE
 
     async def _give_back(self, lease: Lease, error: Exception) -> None:
         """Release the lease of a failed turn; the mailbox is due again after a growing pause."""

@@ -37,11 +37,15 @@ _LABEL_PAUSE = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """The time of the next turn in seconds, and its lane. An idle mailbox is also checked with its group."""
+    """The time of the next turn in seconds, and its lane. An idle mailbox is also checked with its group.
+
+    `error` is what the active sync meets that waits for more than quota.
+    """
 
     lane: Lane
     after: float
     waiting_for: WaitReason | None = None
+    error: str = ""
 
 
 class NoProgressError(Exception):
@@ -64,7 +68,8 @@ async def run_turn(turn: TurnContext, *, poll_seconds: float, verify_seconds: fl
             raise NoProgressError(wait.seconds) from wait
         # Meanwhile history is due like that of any other mailbox: what waits for the next day must not delay new mail.
         after = max(_SHORTEST_WAIT, min(wait.seconds - _HEAD_START, poll_seconds))
-        return Release(lane=await _lane(turn), after=after, waiting_for=wait_reason(wait))
+        error = wait.error if isinstance(wait, listing.ListingsLagError) else ""
+        return Release(lane=await _lane(turn), after=after, waiting_for=wait_reason(wait), error=error)
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ from tests.support.mail.servers import Servers, connect
 BATCH_SIZE = 10
 QUICK_RETRIES = Retries(base_seconds=0.01, gone_seconds=0.01)
 # The sandbox's listings show everything at once, and nothing else changes its labels.
-AT_ONCE = Intervals(listing_lag=0, labels_confirm=0)
+AT_ONCE = Intervals(listing_lag=0, short_listing=0, labels_confirm=0)
 _numbers = itertools.count(1)
 
 

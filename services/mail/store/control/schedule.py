@@ -262,7 +262,13 @@ async def renew(connection: Connection, lease: Lease, *, lease_seconds: float) -
 
 
 async def release(
-    connection: Connection, lease: Lease, *, lane: Lane, after: float, waiting_for: WaitReason | None = None
+    connection: Connection,
+    lease: Lease,
+    *,
+    lane: Lane,
+    after: float,
+    waiting_for: WaitReason | None = None,
+    error: str = "",
 ) -> None:
     """End a turn: due again in `after` seconds, or at once if a trigger came since the claim.
 
@@ -272,7 +278,7 @@ async def release(
     await connection.execute(
         """
         UPDATE mailbox_schedule
-        SET lease_owner = NULL, lease_until = NULL, attempts = 0, waiting_for = $8, last_error = '',
+        SET lease_owner = NULL, lease_until = NULL, attempts = 0, waiting_for = $8, last_error = $10,
             lane = CASE WHEN hint_seq = $4 THEN $5::smallint ELSE $6::smallint END,
             due_at = now() + CASE WHEN hint_seq = $4 THEN make_interval(secs => $7) ELSE interval '0' END,
             look_at = CASE WHEN hint_seq = $4 THEN now() + make_interval(secs => $9) END,
@@ -288,6 +294,7 @@ async def release(
         IDLE_DUE_SECONDS if idle else after,
         "" if waiting_for is None else waiting_for.value,
         after if idle and math.isfinite(after) else None,
+        error,
     )
 
 

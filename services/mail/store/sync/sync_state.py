@@ -10,10 +10,11 @@ _FIRST_PAGE = """
     listing_page_token = NULL, listing_pages = 0, listing_trail = '{}', listed_count = 0, listing_ended_at = NULL
 """
 _NEW_PASS = f"{_FIRST_PAGE}, listing_found = 0, listing_disturbed = false"
-_FIRST_PASS = f"{_NEW_PASS}, listing_pass = 1"
+_FIRST_PASS = f"{_NEW_PASS}, listing_pass = 1, listing_resumes_at = NULL"
 _PROGRESS = """
     s.*, extract(epoch FROM now() - s.caught_up_at)::float8 AS caught_up_ago,
     extract(epoch FROM s.listable_at - now())::float8 AS listable_in,
+    extract(epoch FROM s.listing_resumes_at - now())::float8 AS listing_resumes_in,
     extract(epoch FROM s.labels_due_at - now())::float8 AS labels_due_in,
     coalesce(s.caught_up_at > s.listing_ended_at, false) AS caught_up_since,
     EXISTS (SELECT FROM thread_merges g WHERE g.mailbox_id = s.mailbox_id AND NOT g.is_moved) AS has_merged_threads
@@ -69,6 +70,7 @@ def _progress_of(row: asyncpg.Record) -> SyncProgress:
         listing_disturbed=row["listing_disturbed"],
         caught_up_since=row["caught_up_since"],
         listable_in=row["listable_in"],
+        listing_resumes_in=row["listing_resumes_in"],
         labels_due_in=row["labels_due_in"],
         has_merged_threads=row["has_merged_threads"],
     )
@@ -156,10 +158,16 @@ async def restart_pass(connection: Connection, mailbox_id: int) -> None:
     await connection.execute(f"UPDATE sync_states SET {_FIRST_PAGE} WHERE mailbox_id = $1", mailbox_id)
 
 
-async def begin_pass(connection: Connection, mailbox_id: int) -> None:
-    """Start another pass, to find messages that the last one missed."""
+async def begin_pass(connection: Connection, mailbox_id: int, *, after: float = 0.0) -> None:
+    """Start another pass in `after` seconds, to find messages that the last one missed."""
     await connection.execute(
-        f"UPDATE sync_states SET {_NEW_PASS}, listing_pass = listing_pass + 1 WHERE mailbox_id = $1", mailbox_id
+        f"""
+        UPDATE sync_states
+        SET {_NEW_PASS}, listing_pass = listing_pass + 1, listing_resumes_at = now() + make_interval(secs => $2)
+        WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        after,
     )
 
 
@@ -238,7 +246,7 @@ async def end_listing(connection: Connection, mailbox_id: int, *, covers: bool) 
 async def cancel_listing(connection: Connection, mailbox_id: int) -> None:
     """End the listing of a sync, if there is one, and reset the coverage to what was fetched.
 
-    Also postpones the next verification, so that a cancelled one does not start again at once.
+    Also postpones the next verification, so that one that has ended does not start again at once.
     """
     await connection.execute(
         """

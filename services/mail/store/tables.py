@@ -537,7 +537,7 @@ thread_references = Table(
     ForeignKeyConstraint(["mailbox_id"], ["mailboxes.mailbox_id"], ondelete="CASCADE"),
 )
 
-# Threads that became part of an older one, whose ids were shown before and lead there.
+# Threads that became part of another one, to which their ids lead: these were shown before.
 thread_merges = Table(
     "thread_merges",
     metadata,

@@ -1,6 +1,6 @@
 """Threads that are made from references: which ids they have, and which ones are merged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -58,6 +58,31 @@ async def add_references(connection: Connection, mailbox_id: int, references: Ma
         [thread.thread_id for thread in references.values()],
         [thread.since for thread in references.values()],
     )
+
+
+async def sizes(
+    connection: Connection, mailbox_id: int, thread_ids: Collection[str], *, limit: int
+) -> Mapping[str, int]:
+    """Return how many rows change when each of these threads is merged into another one; `limit` where there are more.
+
+    They are its messages, and the threads that were merged into it.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT t.thread_id, (
+            SELECT count(*) FROM (
+                SELECT FROM messages WHERE mailbox_id = $1 AND thread_id = t.thread_id
+                UNION ALL SELECT FROM thread_merges WHERE mailbox_id = $1 AND kept_id = t.thread_id
+                LIMIT $3
+            ) changed
+        ) AS size
+        FROM unnest($2::text[]) AS t(thread_id)
+        """,
+        mailbox_id,
+        list(thread_ids),
+        limit,
+    )
+    return {row["thread_id"]: row["size"] for row in rows}
 
 
 async def merge(connection: Connection, mailbox_id: int, merges: Mapping[str, StoredThread]) -> None:

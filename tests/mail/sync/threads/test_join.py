@@ -1,12 +1,12 @@
 """The threads of messages in any order of arrival, stored and moved in transactions that are cut anywhere."""
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.mail.store import changes
+from services.mail.store import changes, messages, threads
 from services.mail.store.connection import Pool
 from services.mail.sync.threads.join import with_threads
 from tests.support.mail.servers import Servers
@@ -27,6 +27,12 @@ _LETTERS = st.lists(
 )
 # Whether a transaction is cut, and then whether it commits.
 _CUT = st.sampled_from([(False, False), (False, False), (True, False), (True, True)])
+
+# The counts are those since the last flush, which would else be up to a second ago.
+_CHANGED_ROWS = """
+    SELECT max(pg_stat_force_next_flush()::text), sum(n_tup_ins + n_tup_upd)::int FROM pg_stat_xact_user_tables
+    WHERE relname IN ('messages', 'message_changes', 'thread_merges', 'thread_references')
+"""
 
 
 async def new_mailbox(pool: Pool) -> ThreadedMailbox:
@@ -171,3 +177,36 @@ class TestMerge:
         assert await mailbox.settle(limit=5) == 4
         assert len((await mailbox.threads())[older]) == 22
         assert await mailbox.thread_of(newer) == older
+
+    async def test_keeps_the_oldest_thread_but_for_those_that_are_small_beside_the_largest(
+        self, mailbox: ThreadedMailbox
+    ) -> None:
+        await mailbox.store([A])
+        await mailbox.store([Letter(f"b{number}", own="b") for number in range(100)])
+        await mailbox.store([Letter(f"c{number}", own="c") for number in range(200)])
+        oldest, older, largest = await mailbox.threads()
+        await mailbox.store([Letter("link", references=("a", "b", "c"))])
+        await mailbox.settle()
+        assert (await mailbox.threads()).keys() == {older}
+        assert [await mailbox.thread_of(each) for each in (oldest, largest)] == [older] * 2
+
+    async def test_of_ever_older_threads_changes_few_rows(self, mailbox: ThreadedMailbox) -> None:
+        assert await rows_of_merges(mailbox, 200) < 7_000
+
+
+async def rows_of_merges(mailbox: ThreadedMailbox, merges: int) -> int:
+    """Return how many rows change while so many threads, the newest one first, are joined with the next older one."""
+    await mailbox.store([Letter(str(number), own=str(number)) for number in range(merges + 1)])
+    # Threads that began together are ordered by their ids.
+    own = [name for _, [name] in sorted((await mailbox.threads()).items(), reverse=True)]
+    rows = 0
+    for newer, older in pairwise(own):
+        async with mailbox.transaction() as connection:
+            link = Letter(f"{newer} and {older}", references=(newer, older)).message()
+            made = await with_threads(connection, mailbox.mailbox_id, [link])
+            await messages.upsert(connection, mailbox.mailbox_id, made)
+            while await threads.move_some(connection, mailbox.mailbox_id, limit=500):
+                pass
+            rows += await connection.fetchval(_CHANGED_ROWS, column=1)
+    assert len(await mailbox.threads()) == 1
+    return rows

@@ -69,12 +69,12 @@ class TestLateLink:
 
 @asynccontextmanager
 async def merging(stage: OpenStage, messages: int) -> AsyncIterator[tuple[Stage, ThreadedMailbox]]:
-    """Yield a mailbox without a worker in which so many messages are to move."""
+    """Yield a mailbox without a worker in which so many messages are to move, to a thread of as many."""
     async with stage(workers=0) as s:
         await s.request(count=None)
         mailbox = ThreadedMailbox(s.pool, (await s.mailbox()).mailbox_id)
-        await mailbox.store([Letter("old", own="a")])
-        await mailbox.store([Letter(str(number), own="b") for number in range(messages)])
+        for own in "ab":
+            await mailbox.store([Letter(f"{own}{number}", own=own) for number in range(messages)])
         await mailbox.store([Letter("link", references=("a", "b"))])
         yield s, mailbox
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.applications import Applications
+from services.auth.applications.audit_events import AuditEvents
 from services.auth.applications.connect_sessions import ConnectSessions
 from services.auth.applications.deletions import ApplicationDeletions
 from services.auth.applications.revoked import Revoked
@@ -251,6 +252,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
                     disconnections=disconnections,
                     provider_tokens=provider_tokens,
                     api_keys=api_keys,
+                    audit_events=AuditEvents(store=store, api_keys=api_keys, cipher=cipher),
                     access_tokens=access_tokens,
                     token_exchange=TokenExchange(store=store, api_keys=api_keys, access_tokens=access_tokens),
                     revoked=revoked,
@@ -276,6 +278,7 @@ async def serving(settings: AuthSettings, *, stop: asyncio.Event) -> AsyncIterat
             PeriodicTask("refresh old grants", SLOW_INTERVAL, provider_tokens.refresh_old),
             PeriodicTask("forget sessions", SLOW_INTERVAL, sessions.forget_expired),
             PeriodicTask("forget events", SLOW_INTERVAL, events.forget_old),
+            PeriodicTask("fill applications of events", SLOW_INTERVAL, events.fill_applications),
             PeriodicTask("forget ended sessions", SLOW_INTERVAL, revoked.forget_old),
             PeriodicTask("forget connect sessions", SLOW_INTERVAL, connect_sessions.forget_old),
         ]

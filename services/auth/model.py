@@ -202,6 +202,8 @@ class SecurityEvent:
     # The account's address at that time.
     email: str | None = None
     client: Client = UNKNOWN_CLIENT
+    # None: that of the user, whose row exists.
+    application_id: UUID | None = None
 
 
 @dataclass(frozen=True)

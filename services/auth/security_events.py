@@ -1,27 +1,20 @@
 """The security events of a user."""
 
-import base64
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from services.auth.cipher import Cipher, DecryptionError
+from services.auth.cipher import Cipher
+from services.auth.event_pages import page_limit, read_token, write_token
 from services.auth.model import RecordedEvent
 from services.auth.store.transaction import Store
-from services.kit.errors import AppError, Kind
 
-DEFAULT_PAGE = 50
-LARGEST_PAGE = 200
-_PAGE_TOKEN = "event page token"  # noqa: S105 - the name of a field
-# Rows that are deleted by one statement.
+# Rows of one statement.
 _BATCH = 5000
 
 
 class SecurityEvents:
-    """The stored security events; old ones are deleted.
-
-    Page tokens are encrypted, for their users only: the ids of events count those of all users.
-    """
+    """The stored security events; old ones are deleted."""
 
     def __init__(self, *, store: Store, cipher: Cipher, retention: timedelta, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -34,14 +27,23 @@ class SecurityEvents:
 
         Raises AppError invalid_page_token, invalid_page_size.
         """
-        if not 0 <= page_size <= LARGEST_PAGE:
-            raise AppError(Kind.INVALID, "invalid_page_size", f"The page size must be from 1 to {LARGEST_PAGE}.")
-        limit = page_size or DEFAULT_PAGE
-        before = self._position(page_token, user_id) if page_token else None
+        limit = page_limit(page_size)
+        before = int(read_token(self._cipher, page_token, owner=user_id)) if page_token else None
         async with self._store.transaction() as transaction:
             found = await transaction.events.list_newest(user_id, before=before, limit=limit + 1)
         page = found[:limit]
-        return page, self._page_token(page[-1], user_id) if len(found) > limit else ""
+        if len(found) <= limit:
+            return page, ""
+        return page, write_token(self._cipher, str(page[-1].event_id), owner=user_id)
+
+    async def fill_applications(self) -> None:
+        """Set the applications of events that a release before recorded, which set none."""
+        filled = _BATCH
+        while filled == _BATCH:
+            async with self._store.transaction() as transaction:
+                filled = await transaction.events.fill_applications(limit=_BATCH)
+                await transaction.api_keys.fill_applications_of_events(limit=_BATCH)
+                await transaction.commit()
 
     async def forget_old(self) -> None:
         """Delete the events that are older than the retention."""
@@ -52,14 +54,3 @@ class SecurityEvents:
                 deleted = await transaction.events.forget_before(before, limit=_BATCH)
                 await transaction.api_keys.forget_events_before(before)
                 await transaction.commit()
-
-    def _page_token(self, last: RecordedEvent, user_id: UUID) -> str:
-        encrypted = self._cipher.encrypt(str(last.event_id), owner=str(user_id), field=_PAGE_TOKEN)
-        return base64.urlsafe_b64encode(encrypted).decode().rstrip("=")
-
-    def _position(self, page_token: str, user_id: UUID) -> int:
-        try:
-            encrypted = base64.b64decode(page_token + "=" * (-len(page_token) % 4), altchars=b"-_", validate=True)
-            return int(self._cipher.decrypt(encrypted, owner=str(user_id), field=_PAGE_TOKEN))
-        except (ValueError, DecryptionError):
-            raise AppError(Kind.INVALID, "invalid_page_token", "The page token is not one of this list.") from None

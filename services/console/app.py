@@ -17,6 +17,7 @@ from services.console.pages.security import SecurityHeaders
 from services.console.pages.visit import Console
 from services.console.routes import (
     api,
+    audit,
     changes,
     connect,
     files,
@@ -37,7 +38,21 @@ from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.setup import open_telemetry
 
-_ROUTES = (sign_in, overview, mailboxes, connect, mail, message, changes, webhooks, keys, api, sandbox_routes, files)
+_ROUTES = (
+    sign_in,
+    overview,
+    mailboxes,
+    connect,
+    mail,
+    message,
+    changes,
+    webhooks,
+    keys,
+    audit,
+    api,
+    sandbox_routes,
+    files,
+)
 
 log = structlog.get_logger()
 

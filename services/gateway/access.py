@@ -42,7 +42,7 @@ OPERATIONS: Mapping[str, Requirement] = {
         ),
         Scope.MAILBOXES_MANAGE,
     ),
-    **dict.fromkeys(("listKeys", "createKey", "revokeKey", "listKeyEvents"), Scope.KEYS_MANAGE),
+    **dict.fromkeys(("listKeys", "createKey", "revokeKey", "listKeyEvents", "listAuditEvents"), Scope.KEYS_MANAGE),
     **dict.fromkeys(
         (
             *("listWebhooks", "createWebhook", "getWebhook", "updateWebhook", "deleteWebhook", "rotateWebhookSecret"),

@@ -47,7 +47,7 @@ from services.gateway.routes import (
 from services.gateway.routes.connect import page as connect_page
 from services.gateway.routes.connect import sessions as connect_sessions
 from services.gateway.routes.push import push_router
-from services.gateway.routes.reports import usage
+from services.gateway.routes.reports import audit, usage
 from services.gateway.settings import GatewaySettings
 from services.gateway.telemetry import RequestTelemetry
 from services.kit.http.admin import admin_app
@@ -75,6 +75,7 @@ _ROUTES = (
     keys,
     webhooks,
     usage,
+    audit,
     applications,
     connect_sessions,
     connect_page,

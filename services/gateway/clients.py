@@ -42,6 +42,7 @@ AUTH_RETRIED = [
     ("mailroom.auth.v1.ApiKeyService", "VerifyApiKey"),
     ("mailroom.auth.v1.ApiKeyService", "ListApiKeys"),
     ("mailroom.auth.v1.ApiKeyService", "ListApiKeyEvents"),
+    ("mailroom.auth.v1.ApiKeyService", "ListAuditEvents"),
     ("mailroom.auth.v1.ApiKeyService", "RevokeApiKey"),
     # A repeat makes another token.
     ("mailroom.auth.v1.ApiKeyService", "ExchangeToken"),

@@ -48,6 +48,7 @@ TAGS = [
     {"name": "emails", "description": "Stored mail: lists, search, messages, threads, labels, changes"},
     {"name": "webhooks", "description": "Webhooks of an application: events that Mailroom sends"},
     {"name": "usage", "description": "What an application uses"},
+    {"name": "audit", "description": "What happened in an application"},
     {"name": "hooks", "description": "Notifications from providers"},
     {"name": "health", "description": "State of the process"},
 ]

@@ -56,7 +56,7 @@ class TestPeriodicTasks:
     ) -> None:
         tasks = {
             *("revoke grants", "rotate signing keys", "forget sessions", "forget events", "forget ended sessions"),
-            "forget connect sessions",
+            *("forget connect sessions", "fill applications of events"),
         }
         with capture_logs() as logs:
             async with serving(make_settings(auth_postgres_db="postgres"), stop=asyncio.Event()), asyncio.timeout(10):

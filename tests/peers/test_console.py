@@ -121,7 +121,17 @@ def console() -> Iterator[Console]:
 
 class TestPages:
     def test_without_mail_are_accessible_and_fit(self, visit: Visit, console: Console) -> None:
-        paths = ["/overview", "/mailboxes", "/mail", "/changes", "/webhooks", "/keys", "/api", "/nowhere"]
+        paths = [
+            "/overview",
+            "/mailboxes",
+            "/mail",
+            "/changes",
+            "/webhooks",
+            "/keys",
+            "/audit?type=sign_up_refused",
+            "/api",
+            "/nowhere",
+        ]
         seen = visit("look", **console.facts, paths=paths)
         assert len(seen) == 4
         assert {size: found for size, found in seen.items() if found} == {}
@@ -144,7 +154,7 @@ class TestPages:
             *(f"{mailbox}/mail/{newest}?view={view}" for view in ("html", "text", "headers", "raw", "json")),
             *(f"{mailbox}/threads", f"{mailbox}/threads/{thread}"),
             *("/webhooks", webhook, f"{webhook}/edit", f"{webhook}?state=parked"),
-            *("/keys", f"/keys/{console.key.split('_')[1]}", "/api?q=mailboxes"),
+            *("/keys", f"/keys/{console.key.split('_')[1]}", "/audit", "/api?q=mailboxes"),
         ]
         seen = visit("look", **console.facts, paths=paths, opens=True)
         assert {size: found for size, found in seen.items() if found} == {}

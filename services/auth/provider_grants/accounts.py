@@ -186,7 +186,13 @@ class Accounts:
         await self._revocations.schedule(transaction, consent)
         never_user = self._new_id()
         await transaction.events.add(
-            SecurityEvent(never_user, EventType.SIGN_UP_REFUSED, email=consent.identity.email, client=client)
+            SecurityEvent(
+                never_user,
+                EventType.SIGN_UP_REFUSED,
+                email=consent.identity.email,
+                client=client,
+                application_id=DEFAULT_APPLICATION,
+            )
         )
         await transaction.commit()
 

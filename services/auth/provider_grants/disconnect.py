@@ -111,9 +111,9 @@ class Disconnections:
                 return True
             if await transaction.accounts.list_of(user_id):
                 return False
-            await transaction.users.remove(user_id)
             await transaction.events.forget_user(user_id)
             await transaction.events.add(SecurityEvent(user_id, EventType.USER_DELETED))
+            await transaction.users.remove(user_id)
             await transaction.commit()
         log.info("deleted a user", user_id=str(user_id))
         return True

@@ -8,6 +8,7 @@ from mailroom.auth.v1 import auth_pb2_grpc
 
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.applications import Applications
+from services.auth.applications.audit_events import AuditEvents
 from services.auth.applications.connect_sessions import ConnectSessions
 from services.auth.applications.deletions import ApplicationDeletions
 from services.auth.applications.revoked import Revoked
@@ -55,6 +56,7 @@ def registrations(
     disconnections: Disconnections,
     provider_tokens: ProviderTokens,
     api_keys: ApiKeys,
+    audit_events: AuditEvents,
     access_tokens: AccessTokens,
     token_exchange: TokenExchange,
     revoked: Revoked,
@@ -69,7 +71,7 @@ def registrations(
         partial(auth_pb2_grpc.add_SigningKeyServiceServicer_to_server, SigningKeyServicer(signing_keys)),
         partial(
             auth_pb2_grpc.add_ApiKeyServiceServicer_to_server,
-            ApiKeyServicer(api_keys, access_tokens, token_exchange, revoked),
+            ApiKeyServicer(api_keys, audit_events, access_tokens, token_exchange, revoked),
         ),
         partial(
             auth_pb2_grpc.add_ApplicationServiceServicer_to_server,

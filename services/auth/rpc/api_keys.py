@@ -6,11 +6,13 @@ from typing import override
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.auth.applications.api_keys import ApiKeys, KeyRules
+from services.auth.applications.audit_events import AuditEvents
 from services.auth.applications.revoked import Revoked
 from services.auth.applications.token_exchange import TokenExchange
-from services.auth.rpc.from_proto import client_of, scopes_of, uuid_or_none
-from services.auth.rpc.to_proto import api_key_to_proto, key_event_to_proto, timestamp
+from services.auth.rpc.from_proto import account_id_of, client_of, scopes_of, user_id_of, uuid_or_none
+from services.auth.rpc.to_proto import api_key_to_proto, audit_event_to_proto, key_event_to_proto, timestamp
 from services.auth.sessions.access_tokens import AccessTokens
+from services.auth.store.audit_events import AuditFilter
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.server import Context
 
@@ -19,9 +21,15 @@ class ApiKeyServicer(auth_pb2_grpc.ApiKeyServiceServicer):
     """mailroom.auth.v1.ApiKeyService."""
 
     def __init__(
-        self, api_keys: ApiKeys, access_tokens: AccessTokens, token_exchange: TokenExchange, revoked: Revoked
+        self,
+        api_keys: ApiKeys,
+        audit_events: AuditEvents,
+        access_tokens: AccessTokens,
+        token_exchange: TokenExchange,
+        revoked: Revoked,
     ) -> None:
         self._api_keys = api_keys
+        self._audit_events = audit_events
         self._access_tokens = access_tokens
         self._token_exchange = token_exchange
         self._revoked = revoked
@@ -60,6 +68,20 @@ class ApiKeyServicer(auth_pb2_grpc.ApiKeyServiceServicer):
         return auth_pb2.ListApiKeyEventsResponse(events=map(key_event_to_proto, events))
 
     @override
+    async def ListAuditEvents(
+        self, request: auth_pb2.ListAuditEventsRequest, context: Context
+    ) -> auth_pb2.ListAuditEventsResponse:
+        events, next_page_token = await self._audit_events.list_newest(
+            _filter_of(request),
+            manager_id=request.manager_key_id,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return auth_pb2.ListAuditEventsResponse(
+            events=map(audit_event_to_proto, events), next_page_token=next_page_token
+        )
+
+    @override
     async def RevokeApiKey(
         self, request: auth_pb2.RevokeApiKeyRequest, context: Context
     ) -> auth_pb2.RevokeApiKeyResponse:
@@ -92,6 +114,17 @@ class ApiKeyServicer(auth_pb2_grpc.ApiKeyServiceServicer):
             session_ids=map(str, revoked.session_ids),
             as_of_time=timestamp(revoked.as_of),
         )
+
+
+def _filter_of(request: auth_pb2.ListAuditEventsRequest) -> AuditFilter:
+    return AuditFilter(
+        type=request.type or None,
+        user_id=user_id_of(request.user_id) if request.user_id else None,
+        account_id=account_id_of(request.account_id) if request.account_id else None,
+        key_id=request.key_id or None,
+        since=request.since_time.ToDatetime(tzinfo=UTC) if request.HasField("since_time") else None,
+        until=request.until_time.ToDatetime(tzinfo=UTC) if request.HasField("until_time") else None,
+    )
 
 
 def _rules_of(request: auth_pb2.CreateApiKeyRequest) -> KeyRules:

@@ -39,3 +39,11 @@ def user_id_of(value: str) -> UUID:
     if user_id is None:
         raise AppError(Kind.INVALID, "invalid_user_id", "user_id must be a UUID.")
     return user_id
+
+
+def account_id_of(value: str) -> UUID:
+    """Return the account's id in a field. Raises AppError invalid_account_id."""
+    account_id = uuid_or_none(value)
+    if account_id is None:
+        raise AppError(Kind.INVALID, "invalid_account_id", "account_id must be a UUID.")
+    return account_id

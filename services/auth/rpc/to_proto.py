@@ -18,6 +18,7 @@ from services.auth.model import (
     User,
 )
 from services.auth.sessions.sessions import Tokens
+from services.auth.store.audit_events import AuditEvent
 from services.auth.store.sessions import SessionRecord
 
 _TOKEN_TYPE = "Bearer"  # noqa: S105 - RFC 6750
@@ -102,6 +103,23 @@ def key_event_to_proto(event: KeyEvent) -> auth_pb2.ApiKeyEvent:
     """Return the protobuf form of an event of a key."""
     return auth_pb2.ApiKeyEvent(
         type=event.type, create_time=timestamp(event.created_at), client=_client_to_proto(event.client)
+    )
+
+
+def audit_event_to_proto(event: AuditEvent) -> auth_pb2.AuditEvent:
+    """Return the protobuf form of an event of an application."""
+    return auth_pb2.AuditEvent(
+        event=auth_pb2.SecurityEvent(
+            event_id=str(event.public_id),
+            type=event.type,
+            create_time=timestamp(event.place.created_at),
+            account_id="" if event.account_id is None else str(event.account_id),
+            session_id="" if event.session_id is None else str(event.session_id),
+            email=event.email or "",
+            client=_client_to_proto(event.client),
+        ),
+        user_id="" if event.user_id is None else str(event.user_id),
+        key_id=event.key_id or "",
     )
 
 

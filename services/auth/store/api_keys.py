@@ -84,6 +84,7 @@ class ApiKeyQueries:
             "created_at": now,
             "client_address": client.address or None,
             "user_agent": client.user_agent or None,
+            "application_id": select(api_keys.c.application_id).where(api_keys.c.key_id == key_id).scalar_subquery(),
         }
         await self._connection.execute(insert(api_key_events).values(values))
 
@@ -95,6 +96,19 @@ class ApiKeyQueries:
             KeyEvent(KeyEventType(row.type), row.created_at, Client(row.client_address or "", row.user_agent or ""))
             for row in rows
         ]
+
+    async def fill_applications_of_events(self, *, limit: int) -> int:
+        """Set the application of up to `limit` events of a release that recorded none; return their number."""
+        unfilled = (
+            select(api_key_events.c.event_id)
+            .join(api_keys, api_keys.c.key_id == api_key_events.c.key_id)
+            .where(api_key_events.c.application_id.is_(None), api_keys.c.application_id.is_not(None))
+            .limit(limit)
+        )
+        statement = update(api_key_events).where(
+            api_key_events.c.event_id.in_(unfilled.scalar_subquery()), api_keys.c.key_id == api_key_events.c.key_id
+        )
+        return (await self._connection.execute(statement.values(application_id=api_keys.c.application_id))).rowcount
 
     async def forget_events_before(self, moment: datetime) -> None:
         """Delete the events from before that time."""

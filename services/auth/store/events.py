@@ -3,12 +3,12 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import ScalarSelect, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth.model import Client, EventType, RecordedEvent, SecurityEvent
-from services.auth.store.tables import security_events
+from services.auth.store.tables import security_events, users
 
 
 class EventQueries:
@@ -27,6 +27,7 @@ class EventQueries:
             "email": event.email,
             "client_address": event.client.address or None,
             "user_agent": event.client.user_agent or None,
+            "application_id": event.application_id or _application_of(event.user_id),
         }
         await self._connection.execute(insert(security_events).values(values))
 
@@ -68,3 +69,20 @@ class EventQueries:
         old = select(security_events.c.event_id).where(security_events.c.created_at < moment).limit(limit)
         statement = delete(security_events).where(security_events.c.event_id.in_(old.scalar_subquery()))
         return (await self._connection.execute(statement)).rowcount
+
+    async def fill_applications(self, *, limit: int) -> int:
+        """Set the application of up to `limit` events of a release that recorded none; return their number."""
+        unfilled = (
+            select(security_events.c.event_id)
+            .join(users, users.c.user_id == security_events.c.user_id)
+            .where(security_events.c.application_id.is_(None))
+            .limit(limit)
+        )
+        statement = update(security_events).where(
+            security_events.c.event_id.in_(unfilled.scalar_subquery()), users.c.user_id == security_events.c.user_id
+        )
+        return (await self._connection.execute(statement.values(application_id=users.c.application_id))).rowcount
+
+
+def _application_of(user_id: UUID) -> ScalarSelect[UUID]:
+    return select(users.c.application_id).where(users.c.user_id == user_id).scalar_subquery()

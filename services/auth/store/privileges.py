@@ -12,8 +12,8 @@ AUTH: Mapping[str, str] = {
     "applications": "SELECT, INSERT, UPDATE (redirect_urls, deleted_at), DELETE",
     "api_keys": "SELECT, INSERT, UPDATE (revoked_at, used_at), DELETE",
     "connect_sessions": "SELECT, INSERT, UPDATE (state, grant_id, code_digest, account_id, expires_at), DELETE",
-    # Nothing that was recorded is changed.
-    "api_key_events": "SELECT, INSERT, DELETE",
+    # Nothing that was recorded is changed; the application of older events is filled in.
+    "api_key_events": "SELECT, INSERT, UPDATE (application_id), DELETE",
     "ended_sessions": "SELECT, INSERT, DELETE",
     "users": "SELECT, INSERT, UPDATE (created_at), DELETE",
     "accounts": "SELECT, INSERT, UPDATE (email, status, access_denied_reason, updated_at, grant_account_id), DELETE",
@@ -22,7 +22,7 @@ AUTH: Mapping[str, str] = {
     "grant_revocations": "SELECT, INSERT, UPDATE (encrypted, pending_link, due_at, attempts), DELETE",
     "sessions": "SELECT, INSERT, UPDATE (used_at, client_address, user_agent), DELETE",
     "refresh_tokens": "SELECT, INSERT, UPDATE (spent_at), DELETE",
-    # Nothing that was recorded is changed.
-    "security_events": "SELECT, INSERT, DELETE",
+    # As api_key_events.
+    "security_events": "SELECT, INSERT, UPDATE (application_id), DELETE",
     "signing_keys": "SELECT, INSERT, UPDATE (private_key), DELETE",
 }

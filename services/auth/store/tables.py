@@ -202,8 +202,11 @@ api_key_events = Table(
     Column("type", Text, nullable=False),
     _time("created_at"),
     *_client(),
+    # Null: of an operator key, or not filled yet.
+    Column("application_id", Uuid),
     Index(None, "key_id", "event_id"),
     Index(None, "created_at"),
+    Index(None, "application_id", "created_at", "event_id"),
 )
 
 # A session is a family of refresh tokens, each the successor of the one before.
@@ -253,8 +256,11 @@ security_events = Table(
     Column("email", Text),
     _time("created_at"),
     *_client(),
+    # Null: not filled yet, or recorded before applications were and the user is deleted.
+    Column("application_id", Uuid),
     Index(None, "user_id", "event_id"),
     Index(None, "created_at"),
+    Index(None, "application_id", "created_at", "event_id"),
 )
 
 # The keys of our access tokens: the one with the latest `signs_from` in the past signs, all of them verify.

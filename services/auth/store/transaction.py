@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.auth.store.accounts import AccountQueries
 from services.auth.store.api_keys import ApiKeyQueries
 from services.auth.store.applications import ApplicationQueries
+from services.auth.store.audit_events import AuditQueries
 from services.auth.store.connect_sessions import ConnectSessionQueries
 from services.auth.store.events import EventQueries
 from services.auth.store.provider_tokens import ProviderTokenQueries
@@ -45,6 +46,7 @@ class Transaction:
         self.signing_keys = SigningKeyQueries(connection)
         self.revocations = RevocationQueries(connection)
         self.events = EventQueries(connection)
+        self.audit_events = AuditQueries(connection)
 
     async def commit(self) -> None:
         """Commit the changes."""

@@ -168,6 +168,15 @@ def list_key_events(key_id: str) -> Call:
     return _get(f"/keys/{_id(key_id)}/events", f"mailroom.keys.events({key_id!r})")
 
 
+def list_audit_events(*, limit: int, type_: str = "", user_id: str = "", key_id: str = "", cursor: str = "") -> Call:
+    """List what happened to users and keys of the application, newest first; empty: no limit."""
+    named = ", ".join(
+        f"{name}={value!r}" for name, value in (("type", type_), ("user_id", user_id), ("key_id", key_id)) if value
+    )
+    python = f"mailroom.audit.list({named}).first({limit})"
+    return _get("/audit/events", python, type=type_, user_id=user_id, key_id=key_id, limit=limit, cursor=cursor)
+
+
 def start_connection(external_user_id: str, *, redirect_url: str) -> Call:
     """Have a user of the application connect a mailbox in a browser."""
     python = f"mailroom.connections.start({external_user_id!r}, redirect_url={redirect_url!r})"

@@ -27,6 +27,18 @@ ADA = {
     "unread_count": 3,
 }
 GRACE = ADA | {"mailbox_id": ID.replace("1", "2"), "email": "grace@example.org", "status": "reauth_required"}
+EVENT = {
+    "id": "e1",
+    "type": "account_connected",
+    "created_at": "2026-01-31T10:00:00.120Z",
+    "user_id": ID,
+    "key_id": None,
+    "mailbox_id": ID,
+    "session_id": None,
+    "email": "ada@example.com",
+    "client_network": "192.0.2.0/24",
+    "client": "Firefox on Linux",
+}
 TOKEN = {"access_token": "at", "token_type": "Bearer", "expires_in": 900, "refresh_token": "rt"}
 REPLIES: dict[str, Reply] = {
     "GET /mailboxes": (200, {"mailboxes": [ADA], "next_cursor": None}),
@@ -38,6 +50,7 @@ REPLIES: dict[str, Reply] = {
     "GET /auth/google/start": (200, {"authorization_url": "http://provider/consent", "state": "s", "expires_in": 600}),
     "POST /auth/token": (200, TOKEN),
     "POST /auth/logout": (204, b""),
+    "GET /audit/events": (200, {"events": [EVENT], "next_cursor": None}),
     "GET /readyz": (200, {"status": "ok"}),
 }
 
@@ -135,6 +148,15 @@ class TestOutput:
         environment = {"MAILROOM_CONFIG": str(config), "MAILROOM_URL": gateway.url, "MAILROOM_TOKEN": "t"}
         done = CliRunner().invoke(app, ["get", "m1", "--part", "raw"], env=environment)
         assert done.stdout_bytes == b"Subject: raw\r\n\r\n\xff"
+
+
+class TestAudit:
+    def test_asks_for_events_of_a_type_user_key_and_time(self, run: Run, gateway: ServedGateway) -> None:
+        code, shown, _ = run("audit", "--type", "key_refused", "--key", "k1", "--since", "2026-11-30", "-n", "5")
+        assert code == 0
+        asked = "type=key_refused&key_id=k1&since=2026-11-30T00%3A00%3A00%2B00%3A00&limit=5"
+        assert gateway.requests == [f"GET /audit/events?{asked}"]
+        assert all(word in shown for word in ("account_connected", "ada@example.com", "192.0.2.0/24"))
 
 
 class TestMailbox:

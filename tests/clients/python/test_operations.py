@@ -52,6 +52,7 @@ CALLS: dict[str, Callable[[Mailroom], object]] = {
     "retryWebhookDelivery": lambda client: client.webhooks.retry(ID, "7"),
     "replayWebhook": lambda client: client.webhooks.replay(ID, since="AAAA"),
     "deleteApplication": lambda client: client.applications.delete(ID),
+    "listAuditEvents": lambda client: list(client.audit.list(type="signed_in", user_id=ID, key_id="k1")),
     "getUsage": lambda client: client.usage.get(ID, hours=48),
     "getMailbox": lambda client: client.mailboxes.get(ID),
     "disconnectMailbox": lambda client: client.mailboxes.disconnect(ID),

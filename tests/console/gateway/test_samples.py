@@ -39,6 +39,8 @@ CALLS = [
     calls.create_key("Ада's", scopes=["mail.read"], expires_at=None),
     calls.revoke_key("k"),
     calls.list_key_events("k"),
+    calls.list_audit_events(limit=50),
+    calls.list_audit_events(limit=50, type_="signed_in", user_id="u", key_id="k", cursor="c"),
     calls.list_webhooks(),
     calls.get_webhook("w"),
     calls.create_webhook("https://x/'", events=["sync.failed"], mailbox_ids=["m"], description="d", backfill=True),

@@ -124,6 +124,23 @@ def delivery(**fields: object) -> Json:
     }
 
 
+def event(**fields: object) -> Json:
+    """Return an audit event as the API gives it, of a user whose mailbox was connected."""
+    return {
+        "id": "e1",
+        "type": "account_connected",
+        "created_at": RECEIVED,
+        "user_id": "user-1",
+        "key_id": None,
+        "mailbox_id": MAILBOX,
+        "session_id": None,
+        "email": "ada@example.com",
+        "client_network": "192.0.2.0/24",
+        "client": "Firefox on Linux",
+        **fields,
+    }
+
+
 def usage(*, active: int = 1, **last: object) -> Json:
     """Return the usage of a day with counts in its last hour only."""
     deliveries = {"delivered": 0, "failed": 0, "parked": 0}
@@ -146,6 +163,7 @@ class FakeGateway:
     webhooks: list[Json] = field(default_factory=list)
     deliveries: list[Json] = field(default_factory=list)
     changes: list[Json] = field(default_factory=list)
+    events: list[Json] = field(default_factory=list)
     document: Json | None = None
     bytes: bytes = b"From: grace\r\n\r\nAt noon?"
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -190,6 +208,7 @@ class FakeGateway:
             "/emails/threads": {"threads": [], "next_cursor": None},
             "/emails/changes": {"changes": self.changes, "next_since": "position-2", "has_more": False},
             "/keys": {"keys": self.keys},
+            "/audit/events": {"events": self.events, "next_cursor": "more" if self.events else None},
             "/usage": self.usage,
             "/connect/sessions/connection-1/complete": {"mailbox_id": MAILBOX, "email": "ada@example.com"},
         }

@@ -26,6 +26,7 @@ class FakeKeys(ApiKeyServiceServicer, ApplicationServiceServicer):
     users: dict[str, auth_pb2.User] = field(default_factory=dict)
     applications: list[auth_pb2.Application] = field(default_factory=list)
     lookups: list[auth_pb2.VerifyApiKeyRequest] = field(default_factory=list)
+    audits: list[auth_pb2.ListAuditEventsRequest] = field(default_factory=list)
     exchanges: list[auth_pb2.ExchangeTokenRequest] = field(default_factory=list)
     failure: AppError | None = None
 
@@ -70,6 +71,28 @@ class FakeKeys(ApiKeyServiceServicer, ApplicationServiceServicer):
         self._check()
         event = auth_pb2.ApiKeyEvent(type="created", create_time=after(0))
         return auth_pb2.ListApiKeyEventsResponse(events=[event])
+
+    @override
+    async def ListAuditEvents(
+        self, request: auth_pb2.ListAuditEventsRequest, _: Context
+    ) -> auth_pb2.ListAuditEventsResponse:
+        self._check()
+        self.audits.append(request)
+        of_key = auth_pb2.AuditEvent(
+            event=auth_pb2.SecurityEvent(event_id="e2", type="key_created", create_time=after(0)), key_id="k1"
+        )
+        of_user = auth_pb2.AuditEvent(
+            event=auth_pb2.SecurityEvent(
+                event_id="e1",
+                type="account_connected",
+                create_time=after(0),
+                account_id="a1",
+                email="ada@example.com",
+                client=auth_pb2.ClientInfo(address="192.0.2.0/24", user_agent="Firefox on Linux"),
+            ),
+            user_id="u1",
+        )
+        return auth_pb2.ListAuditEventsResponse(events=[of_key, of_user], next_page_token="next")
 
     @override
     async def RevokeApiKey(self, request: auth_pb2.RevokeApiKeyRequest, _: Context) -> auth_pb2.RevokeApiKeyResponse:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mailroom_cli.commands import changes, doctor, emails, keys, mailboxes, sign_in, syncs
+from mailroom_cli.commands import audit, changes, doctor, emails, keys, mailboxes, sign_in, syncs
 from mailroom_cli.context import Chosen, environment
 from mailroom_cli.output import Output
 from mailroom_cli.profile import profiles_of_user
@@ -50,6 +50,7 @@ app.command()(emails.search)
 app.command()(emails.get)
 app.command()(emails.export)
 app.command()(changes.changes)
+app.command()(audit.audit)
 app.command()(doctor.doctor)
 app.add_typer(keys.keys, name="keys")
 

@@ -436,6 +436,21 @@ class SecurityEvent(Model):
     client: str | None
 
 
+class AuditEvent(Model):
+    """What happened in an application: an event of a user, or of an API key; the other's id is None."""
+
+    id: str
+    type: str
+    created_at: Time
+    user_id: UUID | None
+    key_id: str | None
+    mailbox_id: UUID | None
+    session_id: UUID | None
+    email: str | None
+    client_network: str | None
+    client: str | None
+
+
 class SignInStart(Model):
     """Where the user's browser goes to consent; valid for `expires_in` seconds."""
 

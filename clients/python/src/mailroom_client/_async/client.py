@@ -6,6 +6,7 @@ from typing import Self
 import httpx
 
 from mailroom_client._async.applications import AsyncApplications, AsyncKeys, AsyncUsers
+from mailroom_client._async.audit import AsyncAudit
 from mailroom_client._async.auth import AsyncAuth
 from mailroom_client._async.changes import AsyncChanges
 from mailroom_client._async.connections import AsyncConnections
@@ -56,6 +57,7 @@ class AsyncMailroom:
         self.applications = AsyncApplications(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
         self.usage = AsyncUsageReports(self._transport)
+        self.audit = AsyncAudit(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

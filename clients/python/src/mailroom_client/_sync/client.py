@@ -8,6 +8,7 @@ import httpx
 from mailroom_client._request import Request
 from mailroom_client._retry import Retries
 from mailroom_client._sync.applications import Applications, Keys, Users
+from mailroom_client._sync.audit import Audit
 from mailroom_client._sync.auth import Auth
 from mailroom_client._sync.changes import Changes
 from mailroom_client._sync.connections import Connections
@@ -56,6 +57,7 @@ class Mailroom:
         self.applications = Applications(self._transport)
         self.webhooks = Webhooks(self._transport)
         self.usage = UsageReports(self._transport)
+        self.audit = Audit(self._transport)
 
     def __enter__(self) -> Self:
         return self

@@ -985,6 +985,11 @@ class ApiKeyServiceStub:
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsRequest.SerializeToString,
                 response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/mailroom.auth.v1.ApiKeyService/ListAuditEvents',
+                request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/mailroom.auth.v1.ApiKeyService/RevokeApiKey',
                 request_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.SerializeToString,
@@ -1040,6 +1045,15 @@ class ApiKeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEvents(self, request, context):
+        """Lists the events of the application, those of its users and those of its keys, newest first. Idempotent.
+        INVALID_ARGUMENT invalid_user_id, invalid_account_id, invalid_page_size, invalid_page_token; UNAUTHENTICATED
+        invalid_api_key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeApiKey(self, request, context):
         """Revokes a key of the application. Idempotent. NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key.
         """
@@ -1086,6 +1100,11 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
                     servicer.ListApiKeyEvents,
                     request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsRequest.FromString,
                     response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAuditEventsResponse.SerializeToString,
             ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
@@ -1213,6 +1232,33 @@ class ApiKeyService:
             '/mailroom.auth.v1.ApiKeyService/ListApiKeyEvents',
             mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsRequest.SerializeToString,
             mailroom_dot_auth_dot_v1_dot_auth__pb2.ListApiKeyEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mailroom.auth.v1.ApiKeyService/ListAuditEvents',
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAuditEventsRequest.SerializeToString,
+            mailroom_dot_auth_dot_v1_dot_auth__pb2.ListAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -331,6 +331,11 @@ class ApiKeyServiceStub:
     """Lists the latest events of a key of the application, newest first. Idempotent.
     NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key.
     """
+    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListAuditEventsRequest, _auth_pb2.ListAuditEventsResponse]
+    """Lists the events of the application, those of its users and those of its keys, newest first. Idempotent.
+    INVALID_ARGUMENT invalid_user_id, invalid_account_id, invalid_page_size, invalid_page_token; UNAUTHENTICATED
+    invalid_api_key.
+    """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeApiKeyRequest, _auth_pb2.RevokeApiKeyResponse]
     """Revokes a key of the application. Idempotent. NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key."""
     ExchangeToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.ExchangeTokenRequest, _auth_pb2.ExchangeTokenResponse]
@@ -386,6 +391,17 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_auth_pb2.ListApiKeyEventsResponse]:
         """Lists the latest events of a key of the application, newest first. Idempotent.
         NOT_FOUND api_key_not_found; UNAUTHENTICATED invalid_api_key.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditEvents(
+        self,
+        request: _auth_pb2.ListAuditEventsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListAuditEventsRequest, _abc.Awaitable[_auth_pb2.ListAuditEventsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListAuditEventsResponse]:
+        """Lists the events of the application, those of its users and those of its keys, newest first. Idempotent.
+        INVALID_ARGUMENT invalid_user_id, invalid_account_id, invalid_page_size, invalid_page_token; UNAUTHENTICATED
+        invalid_api_key.
         """
 
     @_abc_1.abstractmethod

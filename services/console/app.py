@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+import httpx
 import structlog
 from fastapi import FastAPI
 
@@ -29,7 +30,10 @@ from services.console.routes import (
     sign_in,
     webhooks,
 )
+from services.console.routes import peers as peer_routes
 from services.console.routes import sandbox as sandbox_routes
+from services.console.sessions.ended import EndedSessions, EndedSessionsCipher
+from services.console.sessions.peers import INTERVAL, Peers, Resolve, addresses_of
 from services.console.sessions.session import SessionCipher
 from services.console.sessions.sessions import Sessions
 from services.console.settings import ConsoleSettings
@@ -37,6 +41,7 @@ from services.kit.http.admin import admin_app
 from services.kit.http.readiness import Readiness
 from services.kit.http.server import serve_http
 from services.kit.observe.setup import open_telemetry
+from services.kit.periodic import PeriodicTask, repeated
 
 _ROUTES = (
     sign_in,
@@ -51,6 +56,7 @@ _ROUTES = (
     audit,
     api,
     sandbox_routes,
+    peer_routes,
     files,
 )
 
@@ -62,16 +68,25 @@ def create_app(
     *,
     gateway: Gateway,
     sandbox: Sandbox | None = None,
+    peer_client: httpx.AsyncClient | None = None,
+    resolve: Resolve | None = None,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
-    """Build the console over a gateway; `clock` returns seconds since 1970."""
+    """Build the console over a gateway; `clock` returns seconds since 1970, `resolve` finds CONSOLE_PEERS."""
     app = FastAPI(title="Mailroom console", openapi_url=None, redirect_slashes=False)
     https = settings.address.startswith("https:")
-    secret = settings.console_secret_key
+    secret = secrets.token_urlsafe(48)
+    if settings.console_secret_key is not None:
+        secret = settings.console_secret_key.get_secret_value()
+    ended, peers = EndedSessions(clock=clock), None
+    if settings.console_peers is not None and peer_client is not None:
+        found = resolve or addresses_of(settings.console_peers)
+        peers = Peers(ended, EndedSessionsCipher(secret), http=peer_client, resolve=found)
     app.state.console = Console(
         gateway=gateway,
         sessions=Sessions(
-            SessionCipher(secrets.token_urlsafe(48) if secret is None else secret.get_secret_value()),
+            SessionCipher(secret),
+            ended=ended,
             idle=settings.console_idle_seconds,
             longest=settings.console_session_seconds,
             clock=clock,
@@ -82,6 +97,7 @@ def create_app(
         origin=settings.address,
         api=settings.api,
         sandbox=sandbox,
+        peers=peers,
     )
     failures.register(app)
     for module in _ROUTES:
@@ -103,10 +119,15 @@ async def run(settings: ConsoleSettings, stop: asyncio.Event) -> None:
         sandbox = None
         if settings.console_sandbox_url is not None:
             sandbox = Sandbox(await stack.enter_async_context(create_http_client(settings.console_sandbox_url)))
-        app = create_app(settings, gateway=Gateway(http), sandbox=sandbox)
+        peer_client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        app = create_app(settings, gateway=Gateway(http), sandbox=sandbox, peer_client=peer_client)
         port = await stack.enter_async_context(
             serve_http(app, host=settings.console_host, port=settings.console_port, stop=stop)
         )
+        if (peers := app.state.console.peers) is not None:
+            await peers.exchange()
+            task = PeriodicTask("exchange ended sessions", INTERVAL, peers.exchange)
+            await stack.enter_async_context(repeated([task]))
         ready.serving()
         log.info("console serves", host=settings.console_host, port=port, url=settings.address)
         await ready.until_stopped(drain_delay=settings.drain_delay_seconds)

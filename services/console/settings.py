@@ -1,8 +1,8 @@
 """The settings of the console."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from services.kit.settings import Settings
 
@@ -35,6 +35,8 @@ class ConsoleSettings(Settings):
     console_public_url: Origin | None = None
     # Encrypts sessions; 32 or more characters. Unset: a random one, so that sessions end with the process.
     console_secret_key: SecretStr | None = None
+    # Where this process reaches all processes of the console, a host with a port; unset: it is the only one.
+    console_peers: Annotated[str, Field(pattern=r"^[^/:\s]+:\d{1,5}$")] | None = None
     # Seconds without a request after which a session ends, and seconds after which it ends in any case.
     console_idle_seconds: Annotated[int, Field(ge=60)] = 1800
     console_session_seconds: Annotated[int, Field(ge=60)] = 43200
@@ -52,6 +54,12 @@ class ConsoleSettings(Settings):
         if value is not None and len(value.get_secret_value()) < _SECRET_LENGTH:
             raise ValueError(f"must have {_SECRET_LENGTH} characters or more")
         return value
+
+    @model_validator(mode="after")
+    def _shares_a_secret(self) -> Self:
+        if self.console_peers is not None and self.console_secret_key is None:
+            raise ValueError("CONSOLE_PEERS needs CONSOLE_SECRET_KEY, the same at all processes")
+        return self
 
     @property
     def address(self) -> str:

@@ -368,9 +368,14 @@ class TestNetworkPolicies:
         assert redis_port in ports
         assert ports <= {53, 4317, 50051, 50052, redis_port}
 
-    def test_let_the_console_reach_the_gateway_alone(self, resources: list[Resource]) -> None:
-        rules = _of(resources, "NetworkPolicy")["console"]["spec"]["egress"]
-        assert {port["port"] for rule in rules for port in rule["ports"]} <= {53, 4317, 8000}
+    def test_let_the_console_reach_the_gateway_and_itself_alone(self, resources: list[Resource]) -> None:
+        policies = _of(resources, "NetworkPolicy")
+        rules = policies["console"]["spec"]["egress"]
+        assert {port["port"] for rule in rules for port in rule["ports"]} <= {53, 4317, 8000, 8001}
+        of_itself = policies["console"]["spec"]["ingress"][0]
+        for peers in (of_itself.get("from"), next(rule["to"] for rule in rules if rule["ports"][0]["port"] == 8001)):
+            selectors = [peer["podSelector"]["matchLabels"] for peer in peers or () if "podSelector" in peer]
+            assert peers is None or selectors[-1]["app.kubernetes.io/component"] == "console"
         admitted = _of(resources, "NetworkPolicy")["gateway"]["spec"]["ingress"][0]
         peers = [peer["podSelector"]["matchLabels"] for peer in admitted.get("from", ()) if "podSelector" in peer]
         assert "from" not in admitted or "console" in {peer["app.kubernetes.io/component"] for peer in peers}
@@ -405,7 +410,13 @@ class TestAvailability:
             "mail": "None",
             "console": None,
             "gateway": None,
-        }
+        } | ({"console-pods": "None"} if "console-pods" in services else {})
+
+    def test_pods_of_the_console_find_each_other_where_they_share_a_secret(self, resources: list[Resource]) -> None:
+        variables = _variables(_of(resources, "Deployment")["console"]["spec"]["template"]["spec"])
+        has_secret = "CONSOLE_SECRET_KEY_FILE" in variables
+        assert ("console-pods" in _of(resources, "Service")) == has_secret
+        assert variables.get("CONSOLE_PEERS") == ("mailroom-console-pods:8001" if has_secret else None)
 
     def test_another_version_of_the_chart_alone_replaces_no_pod(self, resources: list[Resource]) -> None:
         for name, deployment in _of(resources, "Deployment").items():

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,27 @@ def test_with_a_google_client_the_sandbox_is_gone_and_urls_are_googles_own() -> 
     assert services["auth"]["environment"].items() >= REAL.items()
     assert not any(_provider_urls(service) for service in services.values())
     assert services["gateway"]["environment"].get("FRONTEND_REDIRECT_URL") is None
+
+
+def test_the_console_fills_the_sandbox_where_there_is_one_and_never_in_production(tmp_path: Path) -> None:
+    services = _services()
+    assert services["console"]["environment"]["CONSOLE_SANDBOX_URL"] == "http://sandbox:8100"
+    assert services["console"]["networks"].keys() & services["sandbox"]["networks"].keys() == {"pages"}
+    for without in (_services(**REAL), _production(tmp_path, COMPOSE_PROFILES="console")):
+        assert "CONSOLE_SANDBOX_URL" not in without["console"]["environment"]
+        assert "sandbox" not in without
+
+
+def test_the_console_of_a_production_starts_with_what_it_is_given(tmp_path: Path) -> None:
+    console = _production(tmp_path, COMPOSE_PROFILES="console", CONSOLE_PUBLIC_URL="https://console.example.com")
+    given = {name.lower(): value for name, value in console["console"]["environment"].items() if value}
+    settings = ConsoleSettings.model_validate(given)
+    assert settings.address == "https://console.example.com"
+    assert settings.api == "https://mail.example.com"
+    assert settings.console_sandbox_url is None
+    [port] = console["console"]["ports"]
+    assert (port["host_ip"], port["published"]) == ("127.0.0.1", "8001")
+    assert "console" not in _production(tmp_path)
 
 
 def test_beside_a_google_client_the_users_urls_are_passed_on_and_a_blank_batch_url_too() -> None:

@@ -140,7 +140,7 @@ def exchange_of(user_id: str, *scopes: str) -> dict[str, str]:
 UNNAMED = frozenset(
     (
         *("listMailboxes", "listAddresses", "listUsers", "addUser", "listKeys", "createKey", "listApplications"),
-        *("listWebhooks", "createWebhook"),
+        *("listWebhooks", "createWebhook", "listAuditEvents"),
     )
 ) | {"createApplication", "createConnectSession"}
 # Those after which something is gone: each has a tenant of its own.

@@ -16,6 +16,7 @@ from services.console.gateway.client import Gateway, Json
 from services.console.gateway.errors import GatewayError
 from services.console.gateway.sandbox import Sandbox
 from services.console.sessions.forms import Form, read_form
+from services.console.sessions.peers import Peers
 from services.console.sessions.session import Session
 from services.console.sessions.sessions import Sessions
 from services.console.words.problems import Explanation, explain
@@ -36,6 +37,7 @@ class Console:
     origin: str
     api: str
     sandbox: Sandbox | None = None
+    peers: Peers | None = None
 
 
 def console_of(request: Request) -> Console:

@@ -74,6 +74,8 @@ async def sign_out(visit: Visited) -> Response:
     await visit.form()
     response = RedirectResponse("/sign-in?done=signed_out", HTTPStatus.SEE_OTHER)
     visit.console.sessions.end(visit.session, response)
+    if visit.console.peers is not None:
+        await visit.console.peers.exchange()
     log.info("signed out", key_id=visit.session.key.key_id)
     return response
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.console.sessions.ended import EndedSessions
 from services.console.sessions.session import Session, SessionCipher
 from services.kit.api_key import ApiKeyText
 
@@ -14,22 +15,26 @@ _RENEWAL = 60.0
 
 
 class Sessions:
-    """Sessions end when signed out, after `idle` seconds without a request, and `longest` seconds after they began.
-
-    An end by signing out holds for this process: another one takes a copied cookie until it is idle.
-    """
+    """Sessions end when signed out, after `idle` seconds without a request, and `longest` seconds after they began."""
 
     def __init__(
-        self, cipher: SessionCipher, *, idle: float, longest: float, clock: Callable[[], float], https: bool
+        self,
+        cipher: SessionCipher,
+        *,
+        ended: EndedSessions,
+        idle: float,
+        longest: float,
+        clock: Callable[[], float],
+        https: bool,
     ) -> None:
         self._cipher = cipher
+        self._ended = ended
         self._idle = idle
         self._longest = longest
         self._clock = clock
         self._https = https
         # A browser sends a cookie of this prefix to this host alone, and only where it was set over TLS (RFC 6265bis).
         self._name = "__Host-console" if https else "console"
-        self._ended: dict[str, float] = {}
 
     def begin(self, key: ApiKeyText, response: Response) -> None:
         """Begin a session with a key."""
@@ -56,9 +61,7 @@ class Sessions:
 
     def end(self, session: Session, response: Response) -> None:
         """End a session."""
-        now = self._clock()
-        self._ended = {known: until for known, until in self._ended.items() if until > now}
-        self._ended[session.id] = session.began + self._longest
+        self._ended.add({session.id: session.began + self._longest})
         response.delete_cookie(self._name, path="/", secure=self._https, httponly=True, samesite="strict")
 
     def _write(self, session: Session, response: Response) -> None:

@@ -141,7 +141,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata:
-  name: {{ include "mailroom.fullname" .root }}-{{ .name }}
+  name: {{ include "mailroom.fullname" .root }}-{{ .name }}{{ .suffix | default "" }}
   labels: {{- include "mailroom.labels" . | nindent 4 }}
 spec:
   {{- if .headless }}

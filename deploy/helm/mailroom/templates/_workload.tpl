@@ -165,6 +165,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- with $values.consoleUrl }}
 - {name: CONSOLE_PUBLIC_URL, value: {{ . | quote }}}
 {{- end }}
+{{- if $values.secrets.consoleSecretKey.name }}
+- {name: CONSOLE_PEERS, value: "{{ include "mailroom.fullname" .root }}-console-pods:8001"}
+{{- end }}
 - {name: PUBLIC_URL, value: {{ $values.publicUrl | quote }}}
 {{- include "mailroom.commonVariables" . }}
 {{- else if and (eq .name "deliverer") (not .migrations) }}

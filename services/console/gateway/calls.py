@@ -201,21 +201,23 @@ def get_webhook(webhook_id: str) -> Call:
 
 
 def create_webhook(
-    url: str, *, events: list[str], mailbox_ids: list[str] | None, description: str, backfill: bool
+    url: str, *, events: list[str], mailbox_ids: list[str] | None, description: str, backfill: bool, order: str
 ) -> Call:
     """Create a webhook; no `events` are all, and `mailbox_ids` None is all mailboxes."""
-    body: dict[str, object] = {"url": url, "events": events, "description": description, "backfill": backfill}
-    named = f"events={events!r}, description={description!r}, backfill={backfill!r}"
+    body: dict[str, object] = {"url": url, "events": events, "description": description}
+    body |= {"backfill": backfill, "order": order}
+    named = f"events={events!r}, description={description!r}, backfill={backfill!r}, order={order!r}"
     if mailbox_ids is not None:
         body["mailbox_ids"] = mailbox_ids
         named += f", mailbox_ids={mailbox_ids!r}"
     return Call("POST", "/webhooks", f"mailroom.webhooks.create({url!r}, {named})", body=body)
 
 
-def update_webhook(webhook_id: str, *, url: str, events: list[str], description: str) -> Call:
+def update_webhook(webhook_id: str, *, url: str, events: list[str], description: str, order: str) -> Call:
     """Change what a webhook is sent, and where to."""
-    python = f"mailroom.webhooks.update({webhook_id!r}, url={url!r}, events={events!r}, description={description!r})"
-    body = {"url": url, "events": events, "description": description}
+    named = f"url={url!r}, events={events!r}, description={description!r}, order={order!r}"
+    body = {"url": url, "events": events, "description": description, "order": order}
+    python = f"mailroom.webhooks.update({webhook_id!r}, {named})"
     return Call("PATCH", f"/webhooks/{_id(webhook_id)}", python, body=body)
 
 

@@ -22,7 +22,7 @@ _KNOWN_EVENTS = frozenset(event for events in EVENTS.values() for event in event
 # Seconds for which the secret before signs on, and for how long ago events are sent again.
 _OVERLAPS = (("86400", "A day"), ("3600", "An hour"), ("0", "Not at all"))
 _AGES = (("1", "The last hour"), ("24", "The last day"), ("168", "The last week"))
-_NEW: Json = {"url": "", "events": [], "mailbox_ids": None, "description": "", "backfill": False}
+_NEW: Json = {"url": "", "events": [], "mailbox_ids": None, "description": "", "backfill": False, "order": "mailbox"}
 
 
 @router.get("/webhooks")
@@ -42,6 +42,7 @@ async def create_webhook(visit: Visited) -> Response:
         mailbox_ids=values["mailbox_ids"],
         description=values["description"],
         backfill=values["backfill"],
+        order=values["order"],
     )
     created, failure = await _try(visit, call)
     if created is None:
@@ -86,7 +87,11 @@ async def change_webhook(visit: Visited, webhook_id: str) -> Response:
     """Change a webhook."""
     values = _values(await visit.form())
     call = calls.update_webhook(
-        webhook_id, url=values["url"], events=values["events"], description=values["description"]
+        webhook_id,
+        url=values["url"],
+        events=values["events"],
+        description=values["description"],
+        order=values["order"],
     )
     changed, failure = await _try(visit, call)
     if changed is None:
@@ -191,6 +196,7 @@ def _values(form: Form) -> Json:
         "mailbox_ids": mailbox_ids or None,
         "description": first(form, "description").strip(),
         "backfill": first(form, "backfill") == "on",
+        "order": "none" if first(form, "any_order") == "on" else "mailbox",
     }
 
 

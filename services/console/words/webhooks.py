@@ -22,7 +22,7 @@ _DISABLED = {
 DELIVERY_STATES = {
     "pending": State(Tone.BUSY, "Waiting", "It is sent in a moment."),
     "delivered": State(Tone.GOOD, "Delivered"),
-    "failing": State(Tone.WAITING, "Failing", "It is tried again, and the events after it wait."),
+    "failing": State(Tone.WAITING, "Failing", "It is tried again; where order is kept, the events after it wait."),
     "parked": State(Tone.BAD, "Parked", "It was given up, and the events after it went on. Retry it once it can pass."),
     "abandoned": State(Tone.QUIET, "Abandoned", "It is not tried again."),
 }

@@ -51,6 +51,7 @@ async def create_webhook(services: Backends, user_id: UserId, body: schemas.NewW
         account_ids=map(str, body.mailbox_ids or ()),
         description=body.description,
         backfill=body.backfill,
+        order=body.order,
     )
     answer = await call(services.webhooks.CreateWebhook, request)
     made = {**_webhook(answer.webhook), "secret": answer.secret}
@@ -72,7 +73,7 @@ async def update_webhook(
 ) -> Response:
     """Change a webhook, disable it or enable it again, which goes on where it stopped.
 
-    Where other events or mailboxes are asked for, `chain_start` is true in the next ones.
+    Where other events, mailboxes or another order are asked for, `chain_start` is true in the next ones.
     """
     request = mail_pb2.UpdateWebhookRequest(
         user_id=user_id,
@@ -84,6 +85,7 @@ async def update_webhook(
         sets_mailboxes="mailbox_ids" in body.model_fields_set,
         is_limited=body.mailbox_ids is not None,
         account_ids=map(str, body.mailbox_ids or ()),
+        order=body.order,
         enabled=None if body.status is None else body.status == "enabled",
     )
     return json_response_from(_webhook((await call(services.webhooks.UpdateWebhook, request)).webhook))
@@ -193,6 +195,7 @@ def _webhook(value: mail_pb2.Webhook) -> schemas.Webhook:
         "mailbox_ids": list(value.account_ids) if value.is_limited else None,
         "description": value.description,
         "backfill": value.backfill,
+        "order": "none" if value.order == "none" else "mailbox",
         "status": "disabled" if value.disabled_reason else "enabled",
         "disabled_reason": value.disabled_reason or None,
         "disabled_at": rfc3339(value.disabled_time) if value.HasField("disabled_time") else None,

@@ -27,11 +27,15 @@ type EventType = Literal[
     "webhook.disabled",
 ]
 type Status = Literal["enabled", "disabled"]
+type Order = Literal["mailbox", "none"]
 type DeliveryState = Literal["pending", "delivered", "failing", "parked", "abandoned"]
 
 _URL = Field(min_length=1, max_length=2048, pattern=NO_NUL, description="Where events are sent by POST; https")
 _EVENTS = Field(max_length=50, description="The types of events; empty: all, those of later versions too")
 _MAILBOX_IDS = Field(min_length=1, max_length=1000, description="The only mailboxes; null: all of the application")
+_ORDER = Field(
+    description="`mailbox`: the events of a mailbox one after the other; `none`: several at a time, in any order"
+)
 _DESCRIPTION = Field(max_length=500, pattern=NO_NUL, description="What it is for")
 
 
@@ -45,6 +49,7 @@ class NewWebhook(Request):
     backfill: Annotated[
         bool, Field(description="Whether changes from before, and those of first syncs, are sent, too")
     ] = False
+    order: Annotated[Order, _ORDER] = "mailbox"
 
 
 class WebhookChanges(Request):
@@ -54,6 +59,7 @@ class WebhookChanges(Request):
     events: Annotated[list[EventType] | None, _EVENTS] = None
     mailbox_ids: Annotated[list[UUID] | None, _MAILBOX_IDS] = None
     description: Annotated[str | None, _DESCRIPTION] = None
+    order: Annotated[Order | None, _ORDER] = None
     status: Annotated[Status | None, Field(description="`disabled`: nothing is sent until it is `enabled`")] = None
 
 
@@ -87,6 +93,7 @@ class Webhook(TypedDict):
     mailbox_ids: Annotated[list[str] | None, Field(description="The only mailboxes; null: all of the application")]
     description: Annotated[str, Field(description="What it is for")]
     backfill: Annotated[bool, Field(description="Whether changes from before it are sent, too")]
+    order: Annotated[Order, _ORDER]
     status: Annotated[Status, Field(description="Whether events are sent")]
     disabled_reason: Annotated[
         str | None,

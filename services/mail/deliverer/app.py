@@ -25,6 +25,7 @@ from services.mail.deliverer.feed_reader import FeedReader
 from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.deliverer.sender import Sender
 from services.mail.deliverer.single_delivery import SingleDelivery
+from services.mail.deliverer.slots import Slots
 from services.mail.deliverer.upkeep import upkeep_tasks
 from services.mail.settings import DelivererSettings
 from services.mail.spelling import spelling_of
@@ -85,6 +86,7 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
             client, metrics=metrics, seconds=settings.webhook_timeout_seconds, allow_http=settings.webhook_allow_http
         )
         lease_seconds = settings.webhook_timeout_seconds + _LEASE_MARGIN
+        slots = Slots(total=settings.deliverer_slots, per_endpoint=settings.deliverer_slots_per_endpoint)
         health = EndpointHealth(pool, rules=rules, disabled=metrics.disabled)
         deliverer = Deliverer(
             pool,
@@ -97,6 +99,7 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
                 health=health,
                 metrics=metrics,
                 usage=usage,
+                slots=slots,
                 lease_seconds=lease_seconds,
             ),
             singles=SingleDelivery(
@@ -104,14 +107,14 @@ async def serve(settings: DelivererSettings, stop: asyncio.Event) -> None:
                 sender=sender,
                 ids=ids,
                 secrets=secrets,
+                health=health,
                 metrics=metrics,
                 usage=usage,
                 rules=rules,
                 lease_seconds=lease_seconds,
             ),
             metrics=metrics,
-            slots=settings.deliverer_slots,
-            slots_per_endpoint=settings.deliverer_slots_per_endpoint,
+            slots=slots,
         )
         dependencies = Dependencies(telemetry.registry, {"postgres": partial(postgres.check_writes, pool)})
         upkeep = upkeep_tasks(pool, secrets=secrets, metrics=metrics, delivered_days=settings.webhook_delivery_days)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
@@ -13,8 +12,10 @@ from services.mail.deliverer.feed_delivery import FeedDelivery
 from services.mail.deliverer.listener import Connect, NewsListener
 from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.deliverer.single_delivery import SingleDelivery
+from services.mail.deliverer.slots import Slots
 from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.webhooks import cursors, deliveries
+from services.mail.webhooks.model import Waiting
 
 # Mailboxes of an endpoint that are remembered as waiting; the next look finds more.
 _MOST_WAITING = 2_000
@@ -48,11 +49,7 @@ class _Work:
 
 
 class Deliverer:
-    """Delivers with up to `slots` tries at a time, and up to `slots_per_endpoint` for one endpoint.
-
-    An endpoint gets no more than it leaves free, and one to which nothing could be delivered last gets one: it costs
-    others nothing.
-    """
+    """Finds what waits, by news and by looking, and delivers it as far as there are `slots`."""
 
     def __init__(
         self,
@@ -62,21 +59,19 @@ class Deliverer:
         feeds: FeedDelivery,
         singles: SingleDelivery,
         metrics: DelivererMetrics,
-        slots: int,
-        slots_per_endpoint: int,
+        slots: Slots,
         timing: Timing = DEFAULT_TIMING,
     ) -> None:
         self._pool = pool
         self._feeds = feeds
         self._singles = singles
         self._slots = slots
-        self._slots_per_endpoint = slots_per_endpoint
+        slots.on_freed(self._start_ready)
         self._timing = timing
         self._listener = NewsListener(connect_listener, moved=self._note_moved, look=self._look_soon, metrics=metrics)
         # What waits, in the order in which it was found, by endpoint; endpoints take turns.
         self._ready: dict[UUID, dict[_Work, None]] = {}
         self._running: dict[_Work, asyncio.Task[None]] = {}
-        self._failing: set[UUID] = set()
         self._moved: set[int] = set()
         # Runs during which there was news: they may have read the feed before.
         self._outdated: set[_Work] = set()
@@ -118,14 +113,14 @@ class Deliverer:
                 # The next look finds them.
                 self._look_soon()
                 raise
-            self._offer(_Work(*each) for each in found)
+            self._offer(found)
 
     async def _look_at_all(self) -> None:
         while True:
             self._is_to_look.clear()
             async with self._pool.acquire() as connection:
                 found = await cursors.all_waiting(connection, limit=_MOST_WAITING)
-            self._offer(_Work(*each) for each in found)
+            self._offer(found)
             await self._offer_due()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._is_to_look.wait(), self._timing.look)
@@ -139,41 +134,31 @@ class Deliverer:
         async with self._pool.acquire() as connection:
             found = await cursors.due(connection, limit=_MOST_WAITING)
             single = await deliveries.due(connection, limit=_MOST_WAITING)
-        self._offer(_Work(*each) for each in found)
-        self._offer(_Work(*each, is_single=True) for each in single)
+        self._offer(found)
+        self._offer(single, are_single=True)
 
-    def _offer(self, found: Iterable[_Work]) -> None:
-        for work in found:
-            self._ready.setdefault(work.endpoint_id, {})[work] = None
+    def _offer(self, found: Iterable[Waiting], *, are_single: bool = False) -> None:
+        for each in found:
+            self._slots.note(each.endpoint_id, is_failing=each.is_failing)
+            work = _Work(each.endpoint_id, each.number, is_single=are_single)
+            self._ready.setdefault(each.endpoint_id, {})[work] = None
         self._start_ready()
 
     def _start_ready(self) -> None:
         """Start what waits while there are slots: one of each endpoint in turn."""
         if self._is_stopping:
             return
-        busy: dict[UUID, int] = defaultdict(int)
-        for work in self._running:
-            busy[work.endpoint_id] += 1
         has_started = True
         while has_started:
             has_started = False
             for endpoint_id in list(self._ready):
-                if len(self._running) < self._slots and busy[endpoint_id] < self._room(endpoint_id):
-                    started = self._start_one(endpoint_id)
-                    busy[endpoint_id] += started
-                    has_started |= started
-
-    def _room(self, endpoint_id: UUID) -> int:
-        """Return how many slots an endpoint may have: as many as are left free, so that no few of them take all."""
-        if endpoint_id in self._failing:
-            return 1
-        return min(self._slots_per_endpoint, self._slots - len(self._running))
+                has_started |= self._start_one(endpoint_id)
 
     def _start_one(self, endpoint_id: UUID) -> bool:
-        """Start the first work of an endpoint that is not under way; return whether there was one."""
+        """Start the first work of an endpoint that is not under way; return whether there was one, and a slot."""
         waiting = self._ready[endpoint_id]
         work = next((each for each in waiting if each not in self._running), None)
-        if work is None:
+        if work is None or not self._slots.take(endpoint_id):
             return False
         del waiting[work]
         if not waiting:
@@ -189,7 +174,8 @@ class Deliverer:
             else:
                 outcome = await self._feeds.run(work.endpoint_id, work.number, is_stopping=lambda: self._is_stopping)
                 goes_on = outcome.goes_on
-                self._note_health(work.endpoint_id, outcome.delivered)
+                if outcome.delivered is not None:
+                    self._slots.note(work.endpoint_id, is_failing=not outcome.delivered)
         except DATABASE_LOST as error:
             # The lease ends, and the next look finds it.
             log.warning("events not delivered: the database is away", error=type(error).__name__)
@@ -202,13 +188,7 @@ class Deliverer:
             if work in self._outdated:
                 self._outdated.discard(work)
                 self._note_moved(work.number)
-            self._start_ready()
-
-    def _note_health(self, endpoint_id: UUID, delivered: bool | None) -> None:
-        if delivered:
-            self._failing.discard(endpoint_id)
-        elif delivered is False:
-            self._failing.add(endpoint_id)
+            self._slots.give(work.endpoint_id)
 
     async def _drain(self) -> None:
         running = list(self._running.values())

@@ -1,7 +1,7 @@
 """The events of a feed that wait for an endpoint, from the cursor to the head of the feed."""
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -62,11 +62,11 @@ class FeedReader:
             tries=lease.tries,
         )
 
-    async def events(self, run: FeedRun) -> AsyncGenerator[Event]:
-        """Yield the events that wait, as their changes are now; the caller notes what came of each in the run."""
+    async def pages(self, run: FeedRun) -> AsyncGenerator[Sequence[Event]]:
+        """Yield the events that wait, as their changes are now; the caller notes in the run how far it has come."""
         if run.head.disconnected_at is not None:
-            async for event in self._end(run, run.head.disconnected_at):
-                yield event
+            if (event := await self._end(run, run.head.disconnected_at)) is not None:
+                yield [event]
             return
         async with self._pool.acquire() as connection:
             feed = await changes.feed(connection, run.lease.mailbox_id, after=run.seq) or _NO_FEED
@@ -74,15 +74,14 @@ class FeedReader:
             if not await _find_place(connection, run, feed):
                 return
         if run.lease.resync_due:
-            yield _resync(run, feed)
+            yield [_resync(run, feed)]
         # Up to the end of the first sync there are events only, unless all is asked for.
         live_from = 0 if run.endpoint.rules.backfill else feed.live_from if feed.live_from is not None else run.until
         while run.seq < run.until:
             page = await self._page(run, live_from=live_from)
             wanted = [change for change in page if run.endpoint.wants(type_of(change))]
-            for change in wanted:
-                chain = run.chain(replayed=change.seq <= run.lease.replayed_until)
-                yield run.writer.of_change(change, incarnation=feed.latest.incarnation, chain=chain)
+            if wanted:
+                yield [_event_of(run, change, incarnation=feed.latest.incarnation) for change in wanted]
             run.seq = page[-1].seq if len(page) == _PAGE else run.until
             if not wanted and run.seq < run.until and (run.is_over() or not await self._skip(run)):
                 return
@@ -106,16 +105,24 @@ class FeedReader:
         async with self._pool.acquire() as connection:
             return await cursors.skip(connection, run.lease, seq=run.seq, lease_seconds=self._lease_seconds)
 
-    async def _end(self, run: FeedRun, at: datetime) -> AsyncGenerator[Event]:
-        """Yield the last event of a mailbox that is disconnected. What was pending of its mail is dropped."""
+    async def _end(self, run: FeedRun, at: datetime) -> Event | None:
+        """Return the last event of a mailbox that is disconnected. What was pending of its mail is dropped."""
         if run.endpoint.wants(EventType.DISCONNECTED):
             head = run.head
-            yield run.writer.of_end(
+            return run.writer.of_end(
                 EventType.DISCONNECTED, seq=head.seq, incarnation=head.incarnation, at=at, chain=run.chain()
             )
-            return
         async with self._pool.acquire() as connection:
             await cursors.end(connection, run.lease)
+        return None
+
+
+def _event_of(run: FeedRun, change: changes.Told, *, incarnation: int) -> Event:
+    """Return the event of a change, and let the next one follow it."""
+    chain = run.chain(replayed=change.seq <= run.lease.replayed_until)
+    event = run.writer.of_change(change, incarnation=incarnation, chain=chain)
+    run.follow(event)
+    return event
 
 
 async def _find_place(connection: Connection, run: FeedRun, feed: changes.Feed) -> bool:
@@ -143,10 +150,12 @@ async def _start_of(connection: Connection, run: FeedRun, feed: changes.Feed) ->
 def _resync(run: FeedRun, feed: changes.Feed) -> Event:
     """Return the event that changes are lost: the receiver lists everything, and a chain begins at the present."""
     chain = run.chain() | {"chain_start": True}
-    return run.writer.of_end(
+    event = run.writer.of_end(
         EventType.RESYNC_REQUIRED,
         seq=run.seq,
         incarnation=feed.latest.incarnation,
         at=datetime.now(UTC),
         chain=chain,
     )
+    run.follow(event)
+    return event

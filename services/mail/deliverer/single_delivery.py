@@ -1,4 +1,4 @@
-"""The delivery of single events apart from their feeds: tests, news of other endpoints, and events tried again."""
+"""The delivery of single events apart from their feeds: tests, news of other endpoints, events tried by themselves."""
 
 import random
 from collections.abc import Callable
@@ -15,7 +15,8 @@ from services.mail.store.connection import Pool
 from services.mail.store.webhooks import deliveries, endpoints
 from services.mail.usage import UsageCounter
 from services.mail.webhooks.events import EventWriter
-from services.mail.webhooks.model import Delivery, DeliveryState, Endpoint, Event, EventType
+from services.mail.webhooks.health import EndpointHealth
+from services.mail.webhooks.model import Delivery, DeliveryState, DisabledReason, Endpoint, Event, EventType
 from services.mail.webhooks.retries import RetryRules, Verdict, verdict_of
 from services.mail.webhooks.secrets import EndpointSecrets
 
@@ -32,7 +33,7 @@ class _Ready:
 
 
 class SingleDelivery:
-    """Delivers events that were asked for one by one. One that fails is tried on the schedule, and then abandoned."""
+    """Delivers events one by one. One that fails is tried on the schedule, and then parked."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class SingleDelivery:
         sender: Sender,
         ids: PublicIds,
         secrets: EndpointSecrets,
+        health: EndpointHealth,
         metrics: DelivererMetrics,
         usage: UsageCounter,
         rules: RetryRules,
@@ -51,6 +53,7 @@ class SingleDelivery:
         self._sender = sender
         self._ids = ids
         self._secrets = secrets
+        self._health = health
         self._metrics = metrics
         self._usage = usage
         self._rules = rules
@@ -70,6 +73,10 @@ class SingleDelivery:
             return
         attempt = await self._sender.send(ready.endpoint, ready.event, secrets=ready.secrets)
         verdict = verdict_of(attempt)
+        if verdict is Verdict.DELIVERED:
+            await self._health.recover(ready.endpoint)
+        elif verdict is Verdict.GONE:
+            await self._health.disable(ready.endpoint, DisabledReason.GONE)
         state, pause = self._settle(verdict, delivery, asked=attempt.retry_after)
         async with self._pool.acquire() as connection:
             await deliveries.record(connection, endpoint_id, delivery_id, attempt, state=state, pause=pause)
@@ -86,10 +93,10 @@ class SingleDelivery:
         if delivery.event_type == EventType.WEBHOOK_TEST:
             # Its sender waits for what came of it.
             return DeliveryState.ABANDONED, None
-        if verdict is not Verdict.DOWN or delivery.tries >= len(self._rules.down):
+        if verdict is Verdict.GONE or delivery.tries >= len(self._rules.pauses(verdict)):
             return DeliveryState.PARKED, None
         tries = delivery.tries + 1
-        return DeliveryState.PENDING, self._rules.pause(verdict, tries=tries, asked=asked, draw=self._draw)
+        return DeliveryState.FAILING, self._rules.pause(verdict, tries=tries, asked=asked, draw=self._draw)
 
     async def _open(self, endpoint_id: UUID, delivery: Delivery) -> _Ready | None:
         """Return what a try needs; None if the event or its endpoint is no more."""
@@ -114,7 +121,7 @@ class SingleDelivery:
             )
         seq, incarnation = delivery.seq or 0, delivery.incarnation or 0
         writer = EventWriter(self._ids, endpoint_id=endpoint_id, mailbox_id=mailbox_id, account_id=account_id)
-        chain = writer.chain_of(previous=None, chain_start=False, replayed=True)
+        chain = delivery.data or writer.chain_of(previous=None, chain_start=False, replayed=True)
         if event_type in (EventType.DISCONNECTED, EventType.RESYNC_REQUIRED):
             return writer.of_end(event_type, seq=seq, incarnation=incarnation, at=delivery.created_at, chain=chain)
         async with self._pool.acquire() as connection:

@@ -13,7 +13,7 @@ from services.mail.ids import FeedPosition, PublicIds
 from services.mail.rpc.from_proto import id_or_none, position_of
 from services.mail.rpc.to_proto import timestamp
 from services.mail.webhooks.endpoints import LARGEST_PAGE, RuleChanges, Webhooks
-from services.mail.webhooks.model import Delivery, Endpoint, EndpointRules
+from services.mail.webhooks.model import Delivery, DeliveryOrder, Endpoint, EndpointRules
 
 _PAGE = 50
 # Deliveries are numbered; the number of none.
@@ -36,6 +36,7 @@ class WebhookServicer(mail_pb2_grpc.WebhookServiceServicer):
             account_ids=_accounts(request.account_ids) if request.is_limited else None,
             description=request.description,
             backfill=request.backfill,
+            order=_order(request.order) if request.order else DeliveryOrder.MAILBOX,
         )
         endpoint, secret = await self._webhooks.create(_application(), rules)
         return mail_pb2.CreateWebhookResponse(webhook=_webhook(endpoint), secret=secret)
@@ -59,6 +60,7 @@ class WebhookServicer(mail_pb2_grpc.WebhookServiceServicer):
             account_ids=_accounts(request.account_ids) if is_limited else None,
             all_mailboxes=request.sets_mailboxes and not request.is_limited,
             description=request.description if request.HasField("description") else None,
+            order=_order(request.order) if request.HasField("order") else None,
             is_enabled=request.enabled if request.HasField("enabled") else None,
         )
         endpoint = await self._webhooks.change(_application(), _endpoint_id(request.webhook_id), changes)
@@ -116,16 +118,15 @@ class WebhookServicer(mail_pb2_grpc.WebhookServiceServicer):
     async def ReplayWebhook(
         self, request: mail_pb2.ReplayWebhookRequest, context: Context
     ) -> mail_pb2.ReplayWebhookResponse:
-        since: FeedPosition | None = None
-        moment: datetime | None = None
+        since: FeedPosition | datetime | None = None
         match request.WhichOneof("since"):
             case "position":
                 since = position_of(request.position, self._ids)
             case "time":
-                moment = request.time.ToDatetime(UTC)
-        if since is None and moment is None:
+                since = request.time.ToDatetime(UTC)
+        if since is None:
             raise AppError(Kind.INVALID, "invalid_since", "Name a position or a time.")
-        await self._webhooks.replay(_application(), _endpoint_id(request.webhook_id), since=since, moment=moment)
+        await self._webhooks.replay(_application(), _endpoint_id(request.webhook_id), since=since)
         return mail_pb2.ReplayWebhookResponse()
 
     def _delivery(self, delivery: Delivery) -> mail_pb2.WebhookDelivery:
@@ -179,6 +180,14 @@ def _accounts(account_ids: Iterable[str]) -> tuple[UUID, ...]:
         raise AppError(Kind.INVALID, "invalid_webhook", "mailbox_ids are UUIDs.") from None
 
 
+def _order(text: str) -> DeliveryOrder:
+    """Return the order of this name. Raises AppError invalid_webhook."""
+    try:
+        return DeliveryOrder(text)
+    except ValueError:
+        raise AppError(Kind.INVALID, "invalid_webhook", "order is mailbox or none.") from None
+
+
 def _before(page_token: str) -> int | None:
     number = _number(page_token, otherwise=None)
     if page_token and number is None:
@@ -201,6 +210,7 @@ def _webhook(endpoint: Endpoint) -> mail_pb2.Webhook:
         account_ids=map(str, rules.account_ids or ()),
         description=rules.description,
         backfill=rules.backfill,
+        order=rules.order.value,
         disabled_reason=endpoint.disabled_reason,
         disabled_time=timestamp(endpoint.disabled_at),
         failing_since_time=timestamp(endpoint.failing_since),

@@ -42,8 +42,8 @@ MAIL: Mapping[str, str] = {
     "UPDATE (last_seq, incarnation, database_id, live_from, message_count, unread_count, counted_seq)",
     "feed_incarnations": "SELECT, INSERT",
     "feed_heads": "SELECT, INSERT, UPDATE (seq, incarnation, moved_at, disconnected_at)",
-    "webhook_endpoints": "SELECT, INSERT, UPDATE (url, description, event_types, account_ids, starts_at, "
-    "disabled_reason, disabled_at, failing_since, refused_in_row), DELETE",
+    "webhook_endpoints": "SELECT, INSERT, UPDATE (url, description, event_types, account_ids, delivery_order, "
+    "starts_at, disabled_reason, disabled_at, failing_since, refused_in_row), DELETE",
     "webhook_secrets": "SELECT, INSERT, UPDATE (ends_at), DELETE",
     "webhook_cursors": "SELECT, INSERT, UPDATE, DELETE",
     "webhook_deliveries": "SELECT, INSERT, UPDATE (state, due_at, ended_at)",

@@ -677,6 +677,8 @@ webhook_endpoints = Table(
     Column("account_ids", ARRAY(Uuid)),
     # Whether changes from before the endpoint, and those of first syncs, are delivered.
     Column("backfill", Boolean, nullable=False, server_default=text("false")),
+    # mailbox: one event of a mailbox after the other; none: several at a time.
+    Column("delivery_order", Text, nullable=False, server_default=text("'mailbox'")),
     # Why it is disabled: failing, gone, requested. Empty: it is enabled.
     Column("disabled_reason", Text, nullable=False, server_default=text("''")),
     # Changes from then on are delivered, where no cursor says otherwise.
@@ -754,7 +756,7 @@ webhook_deliveries = Table(
     Column("tries", BigInteger, nullable=False, server_default=text("0")),
     # The last tries: JSON objects with at, status, milliseconds, error, body.
     Column("attempts", JSONB, nullable=False, server_default=text("'[]'")),
-    # The event's data, of those that belong to no feed.
+    # The event's data, of those that belong to no feed; its place in the chain, of those that others have overtaken.
     Column("data", JSONB),
     # When it is tried apart from its feed, and until when a deliverer does so.
     _time("due_at", nullable=True),

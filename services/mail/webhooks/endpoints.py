@@ -11,7 +11,15 @@ from services.mail.ids import FeedPosition
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.webhooks import cursors, deliveries
 from services.mail.store.webhooks import endpoints as store
-from services.mail.webhooks.model import SELECTABLE, Delivery, DisabledReason, Endpoint, EndpointRules, EventType
+from services.mail.webhooks.model import (
+    SELECTABLE,
+    Delivery,
+    DeliveryOrder,
+    DisabledReason,
+    Endpoint,
+    EndpointRules,
+    EventType,
+)
 from services.mail.webhooks.secrets import EndpointSecrets
 
 # Of mailboxes that an endpoint is limited to, and of a page of deliveries.
@@ -30,6 +38,7 @@ class RuleChanges:
     account_ids: Sequence[UUID] | None = None
     all_mailboxes: bool = False
     description: str | None = None
+    order: DeliveryOrder | None = None
     is_enabled: bool | None = None
 
 
@@ -80,7 +89,7 @@ class Webhooks:
             return await _find(connection, application_id, endpoint_id)
 
     async def change(self, application_id: UUID, endpoint_id: UUID, changes: RuleChanges) -> Endpoint:
-        """Change an endpoint. Where other events or mailboxes are asked for, new chains begin.
+        """Change an endpoint. Where other events or mailboxes, or another order, are asked for, new chains begin.
 
         A disabled one goes on where it stopped once it is enabled.
 
@@ -92,8 +101,10 @@ class Webhooks:
             rules = _changed(before, changes)
             self._check(rules)
             await store.change(connection, endpoint_id, rules)
-            if (rules.event_types, rules.account_ids) != (before.event_types, before.account_ids):
-                await store.start_at(connection, endpoint_id, None)
+            if rules.account_ids != before.account_ids:
+                await cursors.begin_waiting(connection, endpoint)
+                await store.start_now(connection, endpoint_id)
+            if _chain_of(rules) != _chain_of(before):
                 await cursors.rebegin(connection, endpoint_id, account_ids=rules.account_ids)
             if changes.is_enabled is not None:
                 await _set_enabled(connection, endpoint_id, is_enabled=changes.is_enabled)
@@ -153,18 +164,16 @@ class Webhooks:
             raise AppError(Kind.NOT_FOUND, "delivery_not_found", "There is no such delivery.")
         return delivery
 
-    async def replay(
-        self, application_id: UUID, endpoint_id: UUID, *, since: FeedPosition | None, moment: datetime | None
-    ) -> None:
+    async def replay(self, application_id: UUID, endpoint_id: UUID, *, since: FeedPosition | datetime) -> None:
         """Deliver once more what came after a position, of its mailbox, or after a moment, of all mailboxes.
 
         Raises AppError webhook_not_found, invalid_since.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             endpoint = await _find(connection, application_id, endpoint_id, lock=True)
-            if since is None:
-                await store.start_at(connection, endpoint_id, moment)
-                await cursors.replay_all(connection, endpoint_id)
+            if isinstance(since, datetime):
+                await store.start_by(connection, endpoint_id, since)
+                await cursors.replay_all(connection, endpoint_id, since)
             elif await cursors.reaches(connection, endpoint, since.mailbox_id):
                 await cursors.replay(
                     connection, endpoint_id, since.mailbox_id, seq=since.seq, incarnation=since.incarnation
@@ -198,7 +207,13 @@ def _changed(before: EndpointRules, changes: RuleChanges) -> EndpointRules:
         account_ids=None if changes.all_mailboxes or account_ids is None else tuple(account_ids),
         description=before.description if changes.description is None else changes.description,
         backfill=before.backfill,
+        order=before.order if changes.order is None else changes.order,
     )
+
+
+def _chain_of(rules: EndpointRules) -> tuple[object, ...]:
+    """Return the rules on which it depends what an event names as the one before it."""
+    return rules.event_types, rules.account_ids, rules.order
 
 
 async def _find(connection: Connection, application_id: UUID, endpoint_id: UUID, *, lock: bool = False) -> Endpoint:

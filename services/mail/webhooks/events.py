@@ -22,6 +22,14 @@ _TYPES = {
     ChangeKind.LABEL_DELETED: EventType.LABEL_DELETED,
 }
 
+# What a receiver sees of an event's place in the chain.
+_CHAIN = ("mailbox_id", "previous_position", "chain_start", "replayed")
+
+
+def chain_in(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an event's data that `EventWriter.chain_of` returned."""
+    return {name: data[name] for name in _CHAIN}
+
 
 def type_of(change: Told) -> EventType:
     """Return the type of a change."""

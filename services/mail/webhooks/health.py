@@ -11,7 +11,7 @@ import structlog
 
 from services.mail.store.connection import Pool
 from services.mail.store.webhooks import cursors, deliveries, endpoints
-from services.mail.webhooks.model import Attempt, DisabledReason, Endpoint, EventType
+from services.mail.webhooks.model import Attempt, DeliveryOrder, DisabledReason, Endpoint, EventType
 from services.mail.webhooks.retries import RetryRules, Verdict
 
 log = structlog.get_logger()
@@ -62,6 +62,12 @@ class EndpointHealth:
         async with self._pool.acquire() as connection:
             return await deliveries.has_delivered_since(connection, endpoint.endpoint_id, failing_since)
 
+    def is_to_be_overtaken(self, endpoint: Endpoint, verdict: Verdict, *, others_pass: bool) -> bool:
+        """Return whether a failed event is tried by itself: no order is asked for, and the receiver is not down."""
+        if endpoint.rules.order is DeliveryOrder.MAILBOX or verdict is Verdict.GONE:
+            return False
+        return others_pass or not self._refuses_all(endpoint)
+
     async def recover(self, endpoint: Endpoint) -> Endpoint:
         """Note a delivery: after failures all that waits is due now."""
         if endpoint.failing_since is None and not endpoint.refused_in_row:
@@ -69,21 +75,23 @@ class EndpointHealth:
         async with self._pool.acquire() as connection:
             await endpoints.note_success(connection, endpoint.endpoint_id)
             await cursors.wake(connection, endpoint.endpoint_id, down_since=endpoint.failing_since)
+            if endpoint.failing_since is not None:
+                await deliveries.wake(connection, endpoint.endpoint_id, down_since=endpoint.failing_since)
         return replace(endpoint, failing_since=None, refused_in_row=0)
 
-    async def note_failure(self, endpoint: Endpoint, verdict: Verdict, *, parked: bool) -> Endpoint:
-        """Note that an event was not delivered; disable the endpoint where it is time."""
+    async def note_failure(self, endpoint: Endpoint, verdict: Verdict, *, passed_by: bool) -> Endpoint:
+        """Note that an event was not delivered, or that others pass it by; disable the endpoint where it is time."""
         async with self._pool.acquire() as connection:
-            if endpoint.failing_since is None or parked:
-                await endpoints.note_failure(connection, endpoint.endpoint_id, parked=parked)
+            if endpoint.failing_since is None or passed_by:
+                await endpoints.note_failure(connection, endpoint.endpoint_id, passed_by=passed_by)
         if verdict is Verdict.GONE:
-            await self._disable(endpoint, DisabledReason.GONE)
+            await self.disable(endpoint, DisabledReason.GONE)
         elif await self._has_failed_for_too_long(endpoint):
-            await self._disable(endpoint, DisabledReason.FAILING)
+            await self.disable(endpoint, DisabledReason.FAILING)
         return replace(
             endpoint,
             failing_since=endpoint.failing_since or self._now(),
-            refused_in_row=endpoint.refused_in_row + parked,
+            refused_in_row=endpoint.refused_in_row + passed_by,
         )
 
     def _refuses_all(self, endpoint: Endpoint) -> bool:
@@ -97,7 +105,7 @@ class EndpointHealth:
             # Another deliverer can have noted the failure after a delivery.
             return not await deliveries.has_delivered_since(connection, endpoint.endpoint_id, since)
 
-    async def _disable(self, endpoint: Endpoint, reason: DisabledReason) -> None:
+    async def disable(self, endpoint: Endpoint, reason: DisabledReason) -> None:
         """Disable an endpoint and tell the application's others."""
         async with self._pool.acquire() as connection, connection.transaction():
             if not await endpoints.disable(connection, endpoint.endpoint_id, reason):

@@ -31,6 +31,15 @@ class EventType(StrEnum):
 SELECTABLE = tuple(each for each in EventType if each is not EventType.WEBHOOK_TEST)
 
 
+class DeliveryOrder(StrEnum):
+    """The order in which an endpoint gets the events of a mailbox."""
+
+    # That of the feed, one after the other: an event that fails keeps back those after it.
+    MAILBOX = "mailbox"
+    # Any: several at a time, and one that fails is tried again by itself.
+    NONE = "none"
+
+
 class DisabledReason(StrEnum):
     """Why an endpoint gets nothing."""
 
@@ -63,6 +72,7 @@ class EndpointRules:
     account_ids: Sequence[UUID] | None = None
     description: str = ""
     backfill: bool = False
+    order: DeliveryOrder = DeliveryOrder.MAILBOX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +153,16 @@ class Delivery:
     due_at: datetime | None
     ended_at: datetime | None
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A mailbox whose events wait for an endpoint, or a delivery apart from feeds, by number."""
+
+    endpoint_id: UUID
+    number: int
+    # Whether nothing could be delivered to the endpoint last.
+    is_failing: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

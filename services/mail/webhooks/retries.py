@@ -45,12 +45,16 @@ class RetryRules:
     # The longest Retry-After that is honoured.
     longest: float = 24 * _HOUR
 
+    def pauses(self, verdict: Verdict) -> Sequence[float]:
+        """Return the pauses after tries with this verdict."""
+        return self.refused if verdict is Verdict.REFUSED else self.down
+
     def pause(self, verdict: Verdict, *, tries: int, asked: float | None, draw: Callable[[], float]) -> float:
         """Return the seconds before the next try of an event that has had so many; `asked` by the receiver at least.
 
         `draw` gives random numbers from 0 to 1.
         """
-        pauses = self.refused if verdict is Verdict.REFUSED else self.down
+        pauses = self.pauses(verdict)
         pause = pauses[min(tries, len(pauses)) - 1] * (1 + JITTER * (2 * draw() - 1))
         return max(pause, min(asked or 0.0, self.longest))
 

@@ -43,8 +43,10 @@ CALLS = [
     calls.list_audit_events(limit=50, type_="signed_in", user_id="u", key_id="k", cursor="c"),
     calls.list_webhooks(),
     calls.get_webhook("w"),
-    calls.create_webhook("https://x/'", events=["sync.failed"], mailbox_ids=["m"], description="d", backfill=True),
-    calls.update_webhook("w", url="https://x", events=[], description=""),
+    calls.create_webhook(
+        "https://x/'", events=["sync.failed"], mailbox_ids=["m"], description="d", backfill=True, order="none"
+    ),
+    calls.update_webhook("w", url="https://x", events=[], description="", order="mailbox"),
     calls.delete_webhook("w"),
     calls.rotate_webhook_secret("w", overlap_seconds=3600),
     calls.test_webhook("w"),

@@ -36,7 +36,12 @@ class TestCreate:
     async def test_shows_the_secret_once(self, browser: Browser) -> None:
         await browser.get("/webhooks")
         answer = await browser.post(
-            "/webhooks", url=" https://x.example ", event="message.created", mailbox=MAILBOX, backfill="on"
+            "/webhooks",
+            url=" https://x.example ",
+            event="message.created",
+            mailbox=MAILBOX,
+            backfill="on",
+            any_order="on",
         )
         assert "whsec_new" in answer.text
         assert answer.headers["cache-control"] == "no-store"
@@ -46,6 +51,7 @@ class TestCreate:
                 "events": ["message.created"],
                 "description": "",
                 "backfill": True,
+                "order": "none",
                 "mailbox_ids": [MAILBOX],
             }
         ]
@@ -118,7 +124,7 @@ class TestWebhook:
         answer = await browser.post(f"{PAGE}/edit", url="https://y.example", event="label.updated", description="d")
         assert answer.headers["location"] == f"{PAGE}?done=webhook_changed"
         assert browser.gateway.bodies("PATCH", PAGE) == [
-            {"url": "https://y.example", "events": ["label.updated"], "description": "d"}
+            {"url": "https://y.example", "events": ["label.updated"], "description": "d", "order": "mailbox"}
         ]
 
     async def test_is_deleted(self, browser: Browser) -> None:

@@ -433,7 +433,7 @@ class TestUnwantedChanges:
         assert lease is not None
         run = await reader.open(lease, is_stopping=lambda: False)
         assert run is not None
-        assert [event async for event in reader.events(run)] == []
+        assert [page async for page in reader.pages(run)] == []
         row = await hooks.pool.fetchrow(
             "SELECT seq, lease_until > now() + interval '30 minutes' AS is_prolonged FROM webhook_cursors"
         )
@@ -533,13 +533,9 @@ class TestChanges:
             await receiver.until(4)
             await until_caught_up(hooks, mailbox)
             first = receiver.of(str(mailbox.account_id))[0]
-            ids = await public_ids(hooks)
-            await hooks.webhooks.replay(
-                hooks.application_id,
-                endpoint.endpoint_id,
-                since=ids.parse_position(first.data["position"]),
-                moment=None,
-            )
+            since = (await public_ids(hooks)).parse_position(first.data["position"])
+            assert since is not None
+            await hooks.webhooks.replay(hooks.application_id, endpoint.endpoint_id, since=since)
 
             async def are_repeated() -> bool:
                 return len(receiver.repeated()) == 3
@@ -562,9 +558,7 @@ class TestChanges:
             await receiver.until(4)
             for mailbox in (one, other):
                 await until_caught_up(hooks, mailbox)
-            await hooks.webhooks.replay(
-                hooks.application_id, endpoint.endpoint_id, since=None, moment=endpoint.created_at
-            )
+            await hooks.webhooks.replay(hooks.application_id, endpoint.endpoint_id, since=endpoint.created_at)
 
             async def are_repeated() -> bool:
                 return len(receiver.repeated()) == 4

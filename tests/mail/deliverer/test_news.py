@@ -13,6 +13,7 @@ from services.mail.deliverer.feed_delivery import FeedDelivery
 from services.mail.deliverer.feed_run import RunOutcome
 from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.deliverer.single_delivery import SingleDelivery
+from services.mail.deliverer.slots import Slots
 from services.mail.store.connection import Pool
 from services.mail.store.webhooks import cursors
 from tests.support.mail.running_deliverer import WebhookStage
@@ -66,8 +67,7 @@ class TestNews:
             feeds=feeds,
             singles=NoSingles(),
             metrics=DelivererMetrics(registry),
-            slots=8,
-            slots_per_endpoint=4,
+            slots=Slots(total=8, per_endpoint=4),
             timing=ONLY_NEWS,
         )
 

@@ -35,7 +35,7 @@ class TestWebhooks:
                 webhooks.enable(other, named),
                 webhooks.deliveries(other, named, state="", before=None, limit=1),
                 webhooks.retry(other, named, 1),
-                webhooks.replay(other, named, since=None, moment=endpoint.created_at),
+                webhooks.replay(other, named, since=endpoint.created_at),
             ):
                 assert await refusal(call) == "webhook_not_found"
             assert await webhooks.all_of(hooks.application_id) == [endpoint]

@@ -97,6 +97,7 @@ def webhook(**fields: object) -> Json:
         "mailbox_ids": None,
         "description": "the shop",
         "backfill": False,
+        "order": "mailbox",
         "status": "enabled",
         "disabled_reason": None,
         "disabled_at": None,

@@ -10,7 +10,7 @@ from services.mail.model import DEFAULT_APPLICATION, Mailbox
 from services.mail.store import changes
 from services.mail.store.connection import Pool
 from services.mail.webhooks.endpoints import Webhooks
-from services.mail.webhooks.model import Endpoint, EndpointRules
+from services.mail.webhooks.model import DeliveryOrder, Endpoint, EndpointRules
 from tests.support.mail.stored import add_mailbox, store
 from tests.support.mail.webhook_receiver import Receiver
 
@@ -49,9 +49,12 @@ class FilledFeeds:
         event_types: Sequence[str] = (),
         account_ids: Sequence[UUID] | None = None,
         backfill: bool = False,
+        order: DeliveryOrder = DeliveryOrder.MAILBOX,
     ) -> Endpoint:
         """Make an endpoint of the receiver, which verifies what it gets."""
-        rules = EndpointRules(url=receiver.url, event_types=event_types, account_ids=account_ids, backfill=backfill)
+        rules = EndpointRules(
+            url=receiver.url, event_types=event_types, account_ids=account_ids, backfill=backfill, order=order
+        )
         endpoint, secret = await self.webhooks.create(self.application_id, rules)
         receiver.secrets = [secret]
         return endpoint

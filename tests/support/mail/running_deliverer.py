@@ -20,6 +20,7 @@ from services.mail.deliverer.feed_reader import FeedReader
 from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.deliverer.sender import Sender
 from services.mail.deliverer.single_delivery import SingleDelivery
+from services.mail.deliverer.slots import Slots
 from services.mail.store.control import public_id_key
 from services.mail.usage import UsageCounter
 from services.mail.webhooks.endpoints import Webhooks
@@ -120,6 +121,8 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
         client = await stack.enter_async_context(open_client(LOOPBACK, connections=options.slots))
         sender = Sender(client, metrics=metrics, seconds=options.seconds, allow_http=True, now=options.now)
         secrets = endpoint_secrets()
+        health = EndpointHealth(pool, rules=options.rules, disabled=metrics.disabled)
+        slots = Slots(total=options.slots, per_endpoint=options.slots_per_endpoint)
         deliverer = Deliverer(
             pool,
             connect_listener=lambda: connect(servers.deliverer_database, name=name),
@@ -128,9 +131,10 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
                 owner=uuid4(),
                 reader=FeedReader(pool, ids=ids, secrets=secrets, lease_seconds=options.lease_seconds),
                 sender=sender,
-                health=EndpointHealth(pool, rules=options.rules, disabled=metrics.disabled),
+                health=health,
                 metrics=metrics,
                 usage=usage,
+                slots=slots,
                 lease_seconds=options.lease_seconds,
             ),
             singles=SingleDelivery(
@@ -138,14 +142,14 @@ async def delivering(servers: Servers, options: DelivererOptions) -> AsyncIterat
                 sender=sender,
                 ids=ids,
                 secrets=secrets,
+                health=health,
                 metrics=metrics,
                 usage=usage,
                 rules=options.rules,
                 lease_seconds=options.lease_seconds,
             ),
             metrics=metrics,
-            slots=options.slots,
-            slots_per_endpoint=options.slots_per_endpoint,
+            slots=slots,
             timing=options.timing,
         )
         stop = asyncio.Event()

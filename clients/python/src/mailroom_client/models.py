@@ -300,6 +300,7 @@ class Webhook(Model):
     mailbox_ids: Sequence[UUID] | None
     description: str
     backfill: bool
+    order: str
     status: str
     disabled_reason: str | None
     disabled_at: Time | None

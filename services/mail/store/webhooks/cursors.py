@@ -11,9 +11,10 @@ from uuid import UUID
 
 import asyncpg
 
+from services.mail.store.changes import KEPT
 from services.mail.store.connection import Connection
 from services.mail.store.webhooks.endpoints import COLUMNS, endpoint_of
-from services.mail.webhooks.model import CursorLease, Endpoint
+from services.mail.webhooks.model import CursorLease, Endpoint, Waiting
 
 _LEASED = "endpoint_id = $1 AND mailbox_id = $2 AND lease_owner = $3 AND lease_epoch = $4"
 # Feeds `h` with something for the endpoint `e`, whose cursor `c` may be claimed.
@@ -22,6 +23,15 @@ _WAITING = """
     AND CASE WHEN c.mailbox_id IS NULL THEN h.moved_at > e.starts_at
         ELSE NOT c.is_ended AND (c.seq IS NULL OR c.seq < h.seq OR c.resync_due) END
     AND (c.due_at IS NULL OR c.due_at <= now()) AND (c.lease_until IS NULL OR c.lease_until < now())
+"""
+# Before the first change of the feed `h` after the moment $2, as far as changes are kept; its end is one, too.
+_BEFORE = f"""
+    CASE WHEN h.disconnected_at > $2 THEN h.seq - 1 ELSE coalesce(
+        (SELECT seq FROM message_changes m WHERE m.mailbox_id = h.mailbox_id AND changed_at <= $2
+            ORDER BY seq DESC LIMIT 1),
+        (SELECT seq - 1 FROM message_changes m WHERE m.mailbox_id = h.mailbox_id
+            AND changed_at > now() - interval '{KEPT.days} days' ORDER BY seq LIMIT 1),
+        h.seq) END
 """
 
 
@@ -44,25 +54,25 @@ class OpenedFeed:
     head: Head
 
 
-async def waiting(connection: Connection, mailbox_ids: Sequence[int]) -> list[tuple[UUID, int]]:
+async def waiting(connection: Connection, mailbox_ids: Sequence[int]) -> list[Waiting]:
     """Return the endpoints that have something to get from these mailboxes, each with the mailbox."""
     rows = await connection.fetch(
         f"""
-        SELECT e.endpoint_id, h.mailbox_id
+        SELECT e.endpoint_id, h.mailbox_id, e.failing_since IS NOT NULL
         FROM feed_heads h JOIN webhook_endpoints e USING (application_id)
         LEFT JOIN webhook_cursors c ON (c.endpoint_id, c.mailbox_id) = (e.endpoint_id, h.mailbox_id)
         WHERE h.mailbox_id = ANY($1::bigint[]) AND {_WAITING}
         """,
         mailbox_ids,
     )
-    return [(row["endpoint_id"], row["mailbox_id"]) for row in rows]
+    return [Waiting(*row) for row in rows]
 
 
-async def all_waiting(connection: Connection, *, limit: int) -> list[tuple[UUID, int]]:
+async def all_waiting(connection: Connection, *, limit: int) -> list[Waiting]:
     """Return up to `limit` mailboxes of each endpoint that has something to get from them."""
     rows = await connection.fetch(
         f"""
-        SELECT e.endpoint_id, w.mailbox_id
+        SELECT e.endpoint_id, w.mailbox_id, e.failing_since IS NOT NULL
         FROM webhook_endpoints e CROSS JOIN LATERAL (
             SELECT h.mailbox_id FROM feed_heads h
             LEFT JOIN webhook_cursors c ON c.endpoint_id = e.endpoint_id AND c.mailbox_id = h.mailbox_id
@@ -71,20 +81,21 @@ async def all_waiting(connection: Connection, *, limit: int) -> list[tuple[UUID,
         """,
         limit,
     )
-    return [(row["endpoint_id"], row["mailbox_id"]) for row in rows]
+    return [Waiting(*row) for row in rows]
 
 
-async def due(connection: Connection, *, limit: int) -> list[tuple[UUID, int]]:
+async def due(connection: Connection, *, limit: int) -> list[Waiting]:
     """Return up to `limit` cursors whose failed event is to be tried again, the longest due first."""
     rows = await connection.fetch(
         """
-        SELECT c.endpoint_id, c.mailbox_id FROM webhook_cursors c JOIN webhook_endpoints e USING (endpoint_id)
+        SELECT c.endpoint_id, c.mailbox_id, e.failing_since IS NOT NULL
+        FROM webhook_cursors c JOIN webhook_endpoints e USING (endpoint_id)
         WHERE c.due_at <= now() AND (c.lease_until IS NULL OR c.lease_until < now()) AND e.disabled_reason = ''
         ORDER BY c.due_at LIMIT $1
         """,
         limit,
     )
-    return [(row["endpoint_id"], row["mailbox_id"]) for row in rows]
+    return [Waiting(*row) for row in rows]
 
 
 async def claim(
@@ -217,6 +228,23 @@ async def interrupt(connection: Connection, endpoint_id: UUID) -> None:
     )
 
 
+async def begin_waiting(connection: Connection, endpoint: Endpoint) -> None:
+    """Make the cursors of mailboxes that wait without one, at the start of their endpoint, which is about to move."""
+    await connection.execute(
+        f"""
+        INSERT INTO webhook_cursors (endpoint_id, mailbox_id, seq, previous_seq, previous_incarnation)
+        SELECT $1, mailbox_id, seq, seq, incarnation FROM (
+            SELECT h.mailbox_id, h.incarnation, {_BEFORE} AS seq FROM feed_heads h
+            WHERE h.application_id = $3 AND h.moved_at > $2 AND ($4::uuid[] IS NULL OR h.account_id = ANY($4))
+        ) waiting
+        ON CONFLICT DO NOTHING
+        """,
+        endpoint.endpoint_id,
+        endpoint.starts_at,
+        *_reach(endpoint),
+    )
+
+
 async def rebegin(connection: Connection, endpoint_id: UUID, *, account_ids: Sequence[UUID] | None) -> None:
     """Begin new chains after what was delivered, since other events or mailboxes are asked for; forget mailboxes.
 
@@ -244,7 +272,6 @@ async def rebegin(connection: Connection, endpoint_id: UUID, *, account_ids: Seq
 
 async def reaches(connection: Connection, endpoint: Endpoint, mailbox_id: int) -> bool:
     """Return whether an endpoint gets the events of a mailbox, which may be disconnected."""
-    accounts = endpoint.rules.account_ids
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (
@@ -253,10 +280,15 @@ async def reaches(connection: Connection, endpoint: Endpoint, mailbox_id: int) -
         )
         """,
         mailbox_id,
-        endpoint.application_id,
-        None if accounts is None else list(accounts),
+        *_reach(endpoint),
     )
     return found
+
+
+def _reach(endpoint: Endpoint) -> tuple[UUID, list[UUID] | None]:
+    """Return the application of an endpoint, and the accounts of its mailboxes; None: all of the application."""
+    accounts = endpoint.rules.account_ids
+    return endpoint.application_id, None if accounts is None else list(accounts)
 
 
 async def replay(connection: Connection, endpoint_id: UUID, mailbox_id: int, *, seq: int, incarnation: int) -> None:
@@ -270,7 +302,7 @@ async def replay(connection: Connection, endpoint_id: UUID, mailbox_id: int, *, 
             previous_incarnation = excluded.previous_incarnation,
             chain_start = true, replayed_until = greatest(c.replayed_until, coalesce(c.seq, 0)),
             lease_epoch = c.lease_epoch + 1, lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL,
-            due_at = now(), is_ended = false, resync_due = false
+            due_at = now(), is_ended = false
         """,
         endpoint_id,
         mailbox_id,
@@ -279,17 +311,22 @@ async def replay(connection: Connection, endpoint_id: UUID, mailbox_id: int, *, 
     )
 
 
-async def replay_all(connection: Connection, endpoint_id: UUID) -> None:
-    """Deliver the events of all mailboxes since the start of the endpoint once more, in new chains."""
+async def replay_all(connection: Connection, endpoint_id: UUID, moment: datetime) -> None:
+    """Deliver the events of all mailboxes after a moment once more, after those that still wait, in new chains."""
     await connection.execute(
-        """
-        UPDATE webhook_cursors
-        SET seq = NULL, chain_start = true, replayed_until = greatest(replayed_until, coalesce(seq, 0)),
-            lease_epoch = lease_epoch + 1, lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL,
-            due_at = now(), is_ended = false, resync_due = false
-        WHERE endpoint_id = $1
+        f"""
+        UPDATE webhook_cursors c
+        SET seq = f.seq, previous_seq = f.seq, previous_incarnation = f.incarnation, chain_start = true,
+            replayed_until = greatest(c.replayed_until, coalesce(c.seq, 0)), lease_epoch = c.lease_epoch + 1,
+            lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL, due_at = now(), is_ended = false
+        FROM (
+            SELECT c.mailbox_id, h.incarnation, least(c.seq, {_BEFORE}) AS seq
+            FROM webhook_cursors c JOIN feed_heads h USING (mailbox_id) WHERE c.endpoint_id = $1
+        ) f
+        WHERE c.endpoint_id = $1 AND c.mailbox_id = f.mailbox_id
         """,
         endpoint_id,
+        moment,
     )
 
 

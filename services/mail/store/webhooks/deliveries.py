@@ -11,7 +11,8 @@ import asyncpg
 
 from services.mail.store.connection import Connection
 from services.mail.store.webhooks.endpoints import CHANNEL
-from services.mail.webhooks.model import Attempt, CursorLease, Delivery, DeliveryState, Event, EventType
+from services.mail.webhooks.events import chain_in
+from services.mail.webhooks.model import Attempt, CursorLease, Delivery, DeliveryState, Event, EventType, Waiting
 
 # Tries of an event that are kept, the last ones.
 _KEPT_TRIES = 10
@@ -24,13 +25,13 @@ _COLUMNS = (
 _RECORDED = f"""
     recorded AS (
         INSERT INTO webhook_deliveries AS d (endpoint_id, mailbox_id, event_id, event_type, account_id, seq,
-            incarnation, state, attempts, tries, ended_at)
+            incarnation, state, attempts, tries, ended_at, due_at, data)
         SELECT $1, $2, $5, $6, $7::uuid, $8::bigint, $9::bigint, $10::text, $11::jsonb, 1,
-            CASE WHEN $10 <> 'failing' THEN now() END
+            CASE WHEN $10 <> 'failing' THEN now() END, now() + make_interval(secs => $12), $13::jsonb
         FROM moved
         ON CONFLICT (endpoint_id, event_id) DO UPDATE
         SET state = excluded.state, tries = d.tries + 1, attempts = {_LAST_TRIES}, ended_at = excluded.ended_at,
-            due_at = NULL
+            due_at = excluded.due_at, data = excluded.data
     )
 """
 
@@ -53,19 +54,21 @@ async def record_passed(
     state: DeliveryState,
     until: int,
     lease_seconds: float,
+    pause: float | None = None,
 ) -> Passed:
-    """Record that an event was delivered or parked, and go on after it; give the cursor back if nothing follows.
+    """Record what came of an event, and go on after it; give the cursor back if nothing follows.
 
-    `until` is the last change that the caller knows of.
+    `until` is the last change that the caller knows of. One that failed is tried apart from its feed after `pause`
+    seconds.
     """
     is_held: bool | None = await connection.fetchval(
         f"""
         WITH moved AS (
             UPDATE webhook_cursors c
             SET seq = $8, previous_seq = $8, previous_incarnation = $9, chain_start = false, resync_due = false,
-                is_ended = $13, tries = 0, failing_since = NULL, due_at = NULL,
-                lease_owner = CASE WHEN greatest(h.seq, $14) > $8 THEN c.lease_owner END,
-                lease_until = CASE WHEN greatest(h.seq, $14) > $8 THEN now() + make_interval(secs => $12) END
+                is_ended = $15, tries = 0, failing_since = NULL, due_at = NULL,
+                lease_owner = CASE WHEN greatest(h.seq, $16) > $8 THEN c.lease_owner END,
+                lease_until = CASE WHEN greatest(h.seq, $16) > $8 THEN now() + make_interval(secs => $14) END
             FROM feed_heads h
             WHERE h.mailbox_id = $2 AND c.endpoint_id = $1 AND c.mailbox_id = $2 AND c.lease_owner = $3
                 AND c.lease_epoch = $4
@@ -73,7 +76,7 @@ async def record_passed(
         ), {_RECORDED}
         SELECT is_held FROM moved
         """,
-        *_row(lease, event, attempt, state),
+        *_row(lease, event, attempt, state, pause=pause),
         lease_seconds,
         event.event_type is EventType.DISCONNECTED,
         until,
@@ -91,8 +94,8 @@ async def record_failed(
         f"""
         WITH moved AS (
             UPDATE webhook_cursors
-            SET tries = tries + 1, failing_since = coalesce(failing_since, now()), is_refused = $13,
-                due_at = now() + make_interval(secs => $12), lease_owner = NULL, lease_until = NULL
+            SET tries = tries + 1, failing_since = coalesce(failing_since, now()), is_refused = $15,
+                due_at = now() + make_interval(secs => $14), lease_owner = NULL, lease_until = NULL
             WHERE endpoint_id = $1 AND mailbox_id = $2 AND lease_owner = $3 AND lease_epoch = $4
             RETURNING true
         ), {_RECORDED}
@@ -105,11 +108,27 @@ async def record_failed(
     return recorded is not None
 
 
-def _row(lease: CursorLease, event: Event, attempt: Attempt, state: DeliveryState) -> tuple[object, ...]:
+def _row(
+    lease: CursorLease, event: Event, attempt: Attempt, state: DeliveryState, *, pause: float | None = None
+) -> tuple[object, ...]:
+    chain = None if pause is None else json.dumps(chain_in(event.data))
     return (
         *(lease.endpoint_id, lease.mailbox_id, lease.owner, lease.epoch),
         *(event.event_id, event.event_type.value, event.account_id, event.seq, event.incarnation),
-        *(state.value, json.dumps([attempt.to_json()])),
+        *(state.value, json.dumps([attempt.to_json()]), pause, chain),
+    )
+
+
+async def wake(connection: Connection, endpoint_id: UUID, *, down_since: datetime) -> None:
+    """Make events due now that others overtook while their endpoint was down; refused ones keep their schedule."""
+    await connection.execute(
+        """
+        UPDATE webhook_deliveries SET due_at = now()
+        WHERE endpoint_id = $1 AND due_at > now() AND created_at >= $2
+            AND coalesce((attempts -> -1 ->> 'status')::int, 500) >= 500
+        """,
+        endpoint_id,
+        down_since,
     )
 
 
@@ -161,18 +180,19 @@ async def retry(connection: Connection, endpoint_id: UUID, delivery_id: int) -> 
     return None if row is None else _delivery_of(row)
 
 
-async def due(connection: Connection, *, limit: int) -> list[tuple[UUID, int]]:
+async def due(connection: Connection, *, limit: int) -> list[Waiting]:
     """Return up to `limit` deliveries that are due apart from their feeds, the longest due first."""
     rows = await connection.fetch(
         """
-        SELECT d.endpoint_id, d.delivery_id FROM webhook_deliveries d JOIN webhook_endpoints e USING (endpoint_id)
+        SELECT d.endpoint_id, d.delivery_id, e.failing_since IS NOT NULL
+        FROM webhook_deliveries d JOIN webhook_endpoints e USING (endpoint_id)
         WHERE d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now())
             AND (e.disabled_reason = '' OR d.event_type = 'webhook.test')
         ORDER BY d.due_at LIMIT $1
         """,
         limit,
     )
-    return [(row["endpoint_id"], row["delivery_id"]) for row in rows]
+    return [Waiting(*row) for row in rows]
 
 
 async def claim(

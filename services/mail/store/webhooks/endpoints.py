@@ -8,14 +8,14 @@ from uuid import UUID
 import asyncpg
 
 from services.mail.store.connection import Connection
-from services.mail.webhooks.model import DisabledReason, Endpoint, EndpointRules
+from services.mail.webhooks.model import DeliveryOrder, DisabledReason, Endpoint, EndpointRules
 
 # Deliverers listen: an endpoint is new, changed, or has something to deliver. There is no payload.
 CHANNEL = "webhooks_changed"
 # Of an endpoint `e`.
 COLUMNS = """
-    e.endpoint_id, e.application_id, e.url, e.description, e.event_types, e.account_ids, e.backfill, e.disabled_reason,
-    e.starts_at, e.failing_since, e.refused_in_row, e.created_at, e.disabled_at
+    e.endpoint_id, e.application_id, e.url, e.description, e.event_types, e.account_ids, e.backfill, e.delivery_order,
+    e.disabled_reason, e.starts_at, e.failing_since, e.refused_in_row, e.created_at, e.disabled_at
 """
 
 
@@ -46,8 +46,9 @@ async def add(connection: Connection, endpoint_id: UUID, application_id: UUID, r
     row = await connection.fetchrow(
         f"""
         INSERT INTO webhook_endpoints AS e
-            (endpoint_id, application_id, url, description, event_types, account_ids, backfill, starts_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $7 THEN 'epoch' ELSE now() END)
+            (endpoint_id, application_id, url, description, event_types, account_ids, backfill, delivery_order,
+             starts_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $7 THEN 'epoch' ELSE now() END)
         RETURNING {COLUMNS}
         """,
         endpoint_id,
@@ -57,6 +58,7 @@ async def add(connection: Connection, endpoint_id: UUID, application_id: UUID, r
         list(rules.event_types),
         None if rules.account_ids is None else list(rules.account_ids),
         rules.backfill,
+        rules.order.value,
     )
     assert row is not None, "an insert returns its row"  # noqa: S101 - states what the statement guarantees
     await connection.execute(f"NOTIFY {CHANNEL}")
@@ -96,7 +98,7 @@ async def change(connection: Connection, endpoint_id: UUID, rules: EndpointRules
     """Replace what is asked of an endpoint."""
     await connection.execute(
         """
-        UPDATE webhook_endpoints SET url = $2, description = $3, event_types = $4, account_ids = $5
+        UPDATE webhook_endpoints SET url = $2, description = $3, event_types = $4, account_ids = $5, delivery_order = $6
         WHERE endpoint_id = $1
         """,
         endpoint_id,
@@ -104,6 +106,7 @@ async def change(connection: Connection, endpoint_id: UUID, rules: EndpointRules
         rules.description,
         list(rules.event_types),
         None if rules.account_ids is None else list(rules.account_ids),
+        rules.order.value,
     )
     await connection.execute(f"NOTIFY {CHANNEL}")
 
@@ -113,10 +116,15 @@ async def announce(connection: Connection) -> None:
     await connection.execute(f"NOTIFY {CHANNEL}")
 
 
-async def start_at(connection: Connection, endpoint_id: UUID, moment: datetime | None) -> None:
-    """Let mailboxes without a cursor begin with the changes after a moment; None: after now."""
+async def start_now(connection: Connection, endpoint_id: UUID) -> None:
+    """Let mailboxes without a cursor begin with the changes after now."""
+    await connection.execute("UPDATE webhook_endpoints SET starts_at = now() WHERE endpoint_id = $1", endpoint_id)
+
+
+async def start_by(connection: Connection, endpoint_id: UUID, moment: datetime) -> None:
+    """Let mailboxes without a cursor begin with the changes after a moment at the latest."""
     await connection.execute(
-        "UPDATE webhook_endpoints SET starts_at = coalesce($2, now()) WHERE endpoint_id = $1", endpoint_id, moment
+        "UPDATE webhook_endpoints SET starts_at = least(starts_at, $2) WHERE endpoint_id = $1", endpoint_id, moment
     )
 
 
@@ -166,8 +174,8 @@ async def note_success(connection: Connection, endpoint_id: UUID) -> None:
     )
 
 
-async def note_failure(connection: Connection, endpoint_id: UUID, *, parked: bool) -> None:
-    """Record that an event was not delivered, or was parked."""
+async def note_failure(connection: Connection, endpoint_id: UUID, *, passed_by: bool) -> None:
+    """Record that an event was not delivered, and whether those after it go on."""
     await connection.execute(
         """
         UPDATE webhook_endpoints
@@ -175,7 +183,7 @@ async def note_failure(connection: Connection, endpoint_id: UUID, *, parked: boo
         WHERE endpoint_id = $1
         """,
         endpoint_id,
-        int(parked),
+        int(passed_by),
     )
 
 
@@ -280,6 +288,7 @@ def endpoint_of(row: asyncpg.Record) -> Endpoint:
             account_ids=None if row["account_ids"] is None else tuple(row["account_ids"]),
             description=row["description"],
             backfill=row["backfill"],
+            order=DeliveryOrder(row["delivery_order"]),
         ),
         disabled_reason=row["disabled_reason"],
         starts_at=row["starts_at"],

@@ -40,9 +40,14 @@ class AsyncWebhooks:
         mailbox_ids: Sequence[UUID | str] | None = None,
         description: str = "",
         backfill: bool = False,
+        order: str = "mailbox",
     ) -> CreatedWebhook:
-        """Create a webhook. Its secret is in the answer, and nowhere else."""
+        """Create a webhook. Its secret is in the answer, and nowhere else.
+
+        With `order` `none` the events of a mailbox come several at a time, in any order.
+        """
         body: dict[str, Sent] = {"url": url, "events": [*events], "description": description, "backfill": backfill}
+        body["order"] = order
         if mailbox_ids is not None:
             body["mailbox_ids"] = [str(mailbox_id) for mailbox_id in mailbox_ids]
         return await self._transport.call(Request("POST", "/webhooks", body=body, repeatable=False), CreatedWebhook)
@@ -55,10 +60,11 @@ class AsyncWebhooks:
         events: Sequence[str] | None = None,
         mailbox_ids: Sequence[UUID | str] | None = None,
         description: str | None = None,
+        order: str | None = None,
         status: str | None = None,
     ) -> Webhook:
         """Change a webhook; None leaves what it is. `status` is `enabled` or `disabled`."""
-        body: dict[str, Sent] = {**parameters(url=url, description=description, status=status)}
+        body: dict[str, Sent] = {**parameters(url=url, description=description, order=order, status=status)}
         if events is not None:
             body["events"] = [*events]
         if mailbox_ids is not None:

@@ -2027,6 +2027,7 @@ class Webhook(_message.Message):
     DISABLED_TIME_FIELD_NUMBER: _builtins.int
     FAILING_SINCE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
     url: _builtins.str
     is_limited: _builtins.bool
@@ -2035,6 +2036,8 @@ class Webhook(_message.Message):
     backfill: _builtins.bool
     disabled_reason: _builtins.str
     """failing or gone; empty: it is enabled."""
+    order: _builtins.str
+    """mailbox or none."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Types of events; empty: all."""
@@ -2063,10 +2066,11 @@ class Webhook(_message.Message):
         disabled_time: _timestamp_pb2.Timestamp | None = ...,
         failing_since_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        order: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disabled_time", b"disabled_time", "failing_since_time", b"failing_since_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "backfill", b"backfill", "create_time", b"create_time", "description", b"description", "disabled_reason", b"disabled_reason", "disabled_time", b"disabled_time", "event_types", b"event_types", "failing_since_time", b"failing_since_time", "is_limited", b"is_limited", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "backfill", b"backfill", "create_time", b"create_time", "description", b"description", "disabled_reason", b"disabled_reason", "disabled_time", b"disabled_time", "event_types", b"event_types", "failing_since_time", b"failing_since_time", "is_limited", b"is_limited", "order", b"order", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2083,12 +2087,15 @@ class CreateWebhookRequest(_message.Message):
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     BACKFILL_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     url: _builtins.str
     is_limited: _builtins.bool
     description: _builtins.str
     backfill: _builtins.bool
     """Whether changes from before are delivered, too, and those of first syncs."""
+    order: _builtins.str
+    """mailbox: one event of a mailbox after the other; none: several at a time. Empty: mailbox."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -2103,10 +2110,11 @@ class CreateWebhookRequest(_message.Message):
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
         description: _builtins.str = ...,
         backfill: _builtins.bool = ...,
+        order: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "backfill", b"backfill", "description", b"description", "event_types", b"event_types", "is_limited", b"is_limited", "url", b"url", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "backfill", b"backfill", "description", b"description", "event_types", b"event_types", "is_limited", b"is_limited", "order", b"order", "url", b"url", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2230,6 +2238,7 @@ class UpdateWebhookRequest(_message.Message):
     IS_LIMITED_FIELD_NUMBER: _builtins.int
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     webhook_id: _builtins.str
     url: _builtins.str
@@ -2241,6 +2250,8 @@ class UpdateWebhookRequest(_message.Message):
     is_limited: _builtins.bool
     enabled: _builtins.bool
     """Absent: as it is. Whether it gets events."""
+    order: _builtins.str
+    """Absent: as it is."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -2258,21 +2269,26 @@ class UpdateWebhookRequest(_message.Message):
         is_limited: _builtins.bool = ...,
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
         enabled: _builtins.bool | None = ...,
+        order: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_enabled", b"_enabled", "_url", b"_url", "description", b"description", "enabled", b"enabled", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_enabled", b"_enabled", "_order", b"_order", "_url", b"_url", "description", b"description", "enabled", b"enabled", "order", b"order", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_enabled", b"_enabled", "_url", b"_url", "account_ids", b"account_ids", "description", b"description", "enabled", b"enabled", "event_types", b"event_types", "is_limited", b"is_limited", "sets_event_types", b"sets_event_types", "sets_mailboxes", b"sets_mailboxes", "url", b"url", "user_id", b"user_id", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_enabled", b"_enabled", "_order", b"_order", "_url", b"_url", "account_ids", b"account_ids", "description", b"description", "enabled", b"enabled", "event_types", b"event_types", "is_limited", b"is_limited", "order", b"order", "sets_event_types", b"sets_event_types", "sets_mailboxes", b"sets_mailboxes", "url", b"url", "user_id", b"user_id", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
     _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
     _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
     _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__order: _TypeAlias = _typing.Literal["order"]  # noqa: Y015
+    _WhichOneofArgType__order: _TypeAlias = _typing.Literal["_order", b"_order"]  # noqa: Y015
     _WhichOneofReturnType__url: _TypeAlias = _typing.Literal["url"]  # noqa: Y015
     _WhichOneofArgType__url: _TypeAlias = _typing.Literal["_url", b"_url"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__order) -> _WhichOneofReturnType__order | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__url) -> _WhichOneofReturnType__url | None: ...
 

@@ -127,12 +127,14 @@ def _event_of(run: FeedRun, change: changes.Told, *, incarnation: int) -> Event:
 
 async def _find_place(connection: Connection, run: FeedRun, feed: changes.Feed) -> bool:
     """Find where a new cursor begins, and whether changes after the cursor are lost; return whether it goes on."""
-    lease, latest = run.lease, feed.latest
-    if lease.seq is None:
+    lease, latest, first_kept = run.lease, feed.latest, feed.first_kept
+    if lease.seq is None or lease.starts_at is not None:
         start = await _start_of(connection, run, feed)
         run.seq, run.previous, run.chain_start = start, (latest.incarnation, start), True
-        return await cursors.begin(connection, lease, seq=start, incarnation=latest.incarnation)
-    if lease.resync_due or run.seq >= latest.seq or feed.first_kept == run.seq + 1:
+        if not await cursors.begin(connection, lease, seq=start, incarnation=latest.incarnation):
+            return False
+        first_kept = await changes.first_kept(connection, lease.mailbox_id, start)
+    if lease.resync_due or run.seq >= latest.seq or first_kept == run.seq + 1:
         return True
     run.lease = replace(lease, resync_due=True)
     run.seq, run.chain_start, run.tries = latest.seq, True, 0
@@ -140,11 +142,13 @@ async def _find_place(connection: Connection, run: FeedRun, feed: changes.Feed) 
 
 
 async def _start_of(connection: Connection, run: FeedRun, feed: changes.Feed) -> int:
-    """Return the number of the change after which a new cursor begins."""
-    start = await changes.last_until(connection, run.lease.mailbox_id, run.endpoint.starts_at)
-    if start is not None:
-        return start
-    return feed.latest.seq if feed.first_kept is None else feed.first_kept - 1
+    """Return the number of the change after which a new cursor begins, or one that goes back."""
+    lease = run.lease
+    start = await changes.last_until(connection, lease.mailbox_id, lease.starts_at or run.endpoint.starts_at)
+    if start is None:
+        first_kept = await changes.first_kept(connection, lease.mailbox_id, 0)
+        start = feed.latest.seq if first_kept is None else first_kept - 1
+    return start if lease.seq is None else min(start, lease.seq)
 
 
 def _resync(run: FeedRun, feed: changes.Feed) -> Event:

@@ -712,6 +712,8 @@ webhook_cursors = Table(
     Column("mailbox_id", BigInteger, nullable=False),
     # The last change that was delivered, parked, or not asked for; null: it is still to be looked up.
     Column("seq", BigInteger),
+    # Changes after then are delivered, too; once the cursor is claimed it goes back to them.
+    _time("starts_at", nullable=True),
     # The position that the next event names as the one before it, and whether a chain begins with it.
     Column("previous_incarnation", BigInteger, nullable=False, server_default=text("0")),
     Column("previous_seq", BigInteger, nullable=False, server_default=text("0")),

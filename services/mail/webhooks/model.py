@@ -173,8 +173,9 @@ class CursorLease:
     mailbox_id: int
     owner: UUID
     epoch: int
-    # None: it is to be looked up.
+    # None: it is to be looked up. Changes after `starts_at` are delivered, too, once more where they were before.
     seq: int | None
+    starts_at: datetime | None
     previous_incarnation: int
     previous_seq: int
     chain_start: bool

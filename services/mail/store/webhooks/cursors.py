@@ -11,7 +11,6 @@ from uuid import UUID
 
 import asyncpg
 
-from services.mail.store.changes import KEPT
 from services.mail.store.connection import Connection
 from services.mail.store.webhooks.endpoints import COLUMNS, endpoint_of
 from services.mail.webhooks.model import CursorLease, Endpoint, Waiting
@@ -21,17 +20,8 @@ _LEASED = "endpoint_id = $1 AND mailbox_id = $2 AND lease_owner = $3 AND lease_e
 _WAITING = """
     e.disabled_reason = '' AND (e.account_ids IS NULL OR h.account_id = ANY(e.account_ids))
     AND CASE WHEN c.mailbox_id IS NULL THEN h.moved_at > e.starts_at
-        ELSE NOT c.is_ended AND (c.seq IS NULL OR c.seq < h.seq OR c.resync_due) END
+        ELSE NOT c.is_ended AND (c.seq IS NULL OR c.seq < h.seq OR c.resync_due OR c.starts_at IS NOT NULL) END
     AND (c.due_at IS NULL OR c.due_at <= now()) AND (c.lease_until IS NULL OR c.lease_until < now())
-"""
-# Before the first change of the feed `h` after the moment $2, as far as changes are kept; its end is one, too.
-_BEFORE = f"""
-    CASE WHEN h.disconnected_at > $2 THEN h.seq - 1 ELSE coalesce(
-        (SELECT seq FROM message_changes m WHERE m.mailbox_id = h.mailbox_id AND changed_at <= $2
-            ORDER BY seq DESC LIMIT 1),
-        (SELECT seq - 1 FROM message_changes m WHERE m.mailbox_id = h.mailbox_id
-            AND changed_at > now() - interval '{KEPT.days} days' ORDER BY seq LIMIT 1),
-        h.seq) END
 """
 
 
@@ -145,7 +135,8 @@ async def begin(connection: Connection, lease: CursorLease, *, seq: int, incarna
     """Let a chain begin after a change; return whether the lease is still held."""
     done = await connection.execute(
         f"""
-        UPDATE webhook_cursors SET seq = $5, previous_seq = $5, previous_incarnation = $6, chain_start = true
+        UPDATE webhook_cursors
+        SET seq = $5, previous_seq = $5, previous_incarnation = $6, chain_start = true, starts_at = NULL
         WHERE {_LEASED}
         """,
         *_key(lease),
@@ -231,12 +222,10 @@ async def interrupt(connection: Connection, endpoint_id: UUID) -> None:
 async def begin_waiting(connection: Connection, endpoint: Endpoint) -> None:
     """Make the cursors of mailboxes that wait without one, at the start of their endpoint, which is about to move."""
     await connection.execute(
-        f"""
-        INSERT INTO webhook_cursors (endpoint_id, mailbox_id, seq, previous_seq, previous_incarnation)
-        SELECT $1, mailbox_id, seq, seq, incarnation FROM (
-            SELECT h.mailbox_id, h.incarnation, {_BEFORE} AS seq FROM feed_heads h
-            WHERE h.application_id = $3 AND h.moved_at > $2 AND ($4::uuid[] IS NULL OR h.account_id = ANY($4))
-        ) waiting
+        """
+        INSERT INTO webhook_cursors (endpoint_id, mailbox_id, starts_at)
+        SELECT $1, mailbox_id, $2 FROM feed_heads
+        WHERE application_id = $3 AND moved_at > $2 AND ($4::uuid[] IS NULL OR account_id = ANY($4))
         ON CONFLICT DO NOTHING
         """,
         endpoint.endpoint_id,
@@ -314,16 +303,12 @@ async def replay(connection: Connection, endpoint_id: UUID, mailbox_id: int, *, 
 async def replay_all(connection: Connection, endpoint_id: UUID, moment: datetime) -> None:
     """Deliver the events of all mailboxes after a moment once more, after those that still wait, in new chains."""
     await connection.execute(
-        f"""
-        UPDATE webhook_cursors c
-        SET seq = f.seq, previous_seq = f.seq, previous_incarnation = f.incarnation, chain_start = true,
-            replayed_until = greatest(c.replayed_until, coalesce(c.seq, 0)), lease_epoch = c.lease_epoch + 1,
+        """
+        UPDATE webhook_cursors
+        SET starts_at = least(starts_at, $2), chain_start = true,
+            replayed_until = greatest(replayed_until, coalesce(seq, 0)), lease_epoch = lease_epoch + 1,
             lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL, due_at = now(), is_ended = false
-        FROM (
-            SELECT c.mailbox_id, h.incarnation, least(c.seq, {_BEFORE}) AS seq
-            FROM webhook_cursors c JOIN feed_heads h USING (mailbox_id) WHERE c.endpoint_id = $1
-        ) f
-        WHERE c.endpoint_id = $1 AND c.mailbox_id = f.mailbox_id
+        WHERE endpoint_id = $1
         """,
         endpoint_id,
         moment,
@@ -367,6 +352,7 @@ def _lease_of(row: asyncpg.Record) -> CursorLease:
         owner=row["lease_owner"],
         epoch=row["lease_epoch"],
         seq=row["seq"],
+        starts_at=row["starts_at"],
         previous_incarnation=row["previous_incarnation"],
         previous_seq=row["previous_seq"],
         chain_start=row["chain_start"],

@@ -1,10 +1,8 @@
 """Freshness of mail over IMAP: time from delivery at the (sandbox) server until the gateway lists the message.
 
 The servers are one like Yandex's and one with modern extensions. Mail comes to the inbox, over which the server
-announces it (IDLE), and to another folder, which polls find. Then, in a stack whose polls are rare, all mailboxes idle;
-what they cost is the memory and CPU of the worker beyond those that it had without mailboxes. One round of polls, which
-ask for the numbers of all other folders, tells what these cost beside. Prints JSON lines and a table; exits 1 if a goal
-is missed.
+announces it (IDLE), and to another folder, which polls find. Prints JSON lines and a table; exits 1 if a goal is
+missed.
 """
 
 import argparse
@@ -23,8 +21,6 @@ from typing import Final
 
 import httpx
 
-from benchmarks import idle_mailboxes
-from benchmarks.process_cpu import cpu_seconds
 from tests.support.e2e.modern_server import NAME as MODERN
 from tests.support.e2e.modern_server import modern_server
 from tests.support.e2e.people import Person, Provider
@@ -36,12 +32,6 @@ FRESH: Final = 6
 PAUSE: Final = 1.2
 GOAL_P50: Final = 1.0
 GOAL_POLLS: Final = 2
-GOAL_MEGABYTES: Final = 0.5
-GOAL_CORE_PERCENT: Final = 0.5
-"""Of 1,000 idling mailboxes."""
-RARELY: Final = 960.0
-"""Seconds between two polls of a mailbox that has been quiet for long, by default."""
-_ROUND_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.02
 _PATIENCE: Final = 90.0
 
@@ -107,63 +97,12 @@ def connect(stack: RunningStack, provider: Provider, *, mailboxes: int) -> list[
         return list(threads.map(one, range(mailboxes)))
 
 
-def idling(stack: RunningStack, provider: Provider, *, mailboxes: int, seconds: float) -> dict[str, float]:
-    """Measure a worker that idles with all mailboxes."""
-    deadline = time.monotonic() + _PATIENCE
-    while (held := _connections(provider)) < mailboxes:
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{held} of {mailboxes} mailboxes idle")
-        time.sleep(0.5)
-    return cost(stack.pid("worker"), seconds=seconds)
-
-
-def cost(pid: int, *, seconds: float) -> dict[str, float]:
-    """Return a process's memory, and its share of a core within so many seconds."""
-    cpu, began = cpu_seconds(pid), time.monotonic()
-    time.sleep(seconds)
-    percent = 100 * (cpu_seconds(pid) - cpu) / (time.monotonic() - began)
-    return {"megabytes": _megabytes(pid), "core_percent": percent}
-
-
-def _connections(provider: Provider) -> int:
-    return sum(account["connections"] for account in provider.get("/imap")["accounts"].values())
-
-
-def _megabytes(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
 def report(situation: str, latencies: list[float]) -> float:
     """Print a JSON line and a table row; return the median."""
     p50, most = statistics.median(latencies), max(latencies)
     print(json.dumps({"situation": situation, "n": len(latencies), "p50": round(p50, 3), "max": round(most, 3)}))
     print(f"  {situation:18} n {len(latencies):4}  p50 {p50:6.3f} s  max {most:6.3f} s", flush=True)
     return p50
-
-
-async def poll_all(stack: RunningStack) -> None:
-    """Have all mailboxes polled, and wait until the worker has begun with each."""
-    connection = await idle_mailboxes.connect(stack)
-    try:
-        await connection.execute("UPDATE mailbox_schedule SET look_at = now()")
-        deadline = time.monotonic() + _PATIENCE
-        while await connection.fetchval("SELECT count(*) FROM mailbox_schedule WHERE look_at IS NOT NULL"):
-            if time.monotonic() > deadline:
-                raise AssertionError("the polls do not end")
-            await asyncio.sleep(0.5)
-    finally:
-        await connection.close()
-
-
-def poll_ms(stack: RunningStack, *, mailboxes: int, idle_percent: float) -> float:
-    """Return the milliseconds of CPU of the worker for a poll, without what it takes to idle meanwhile."""
-    pid = stack.pid("worker")
-    cpu, began = cpu_seconds(pid), time.monotonic()
-    asyncio.run(poll_all(stack))
-    time.sleep(_ROUND_SECONDS)
-    idle = idle_percent / 100 * (time.monotonic() - began)
-    return (cpu_seconds(pid) - cpu - idle) * 1000 / mailboxes
 
 
 @contextmanager
@@ -200,33 +139,13 @@ def measure_freshness(*, poll: float, deliveries: int) -> bool:
     return inbox <= GOAL_P50 and max(other) <= GOAL_POLLS * poll
 
 
-def measure_idling(*, mailboxes: int, seconds: float) -> bool:
-    """Return whether a worker's idling mailboxes take as little as they should."""
-    with open_stack(poll=RARELY, mailboxes=mailboxes) as stack:
-        provider = Provider(stack.sandbox_url)
-        without = cost(stack.pid("worker"), seconds=seconds)
-        connect(stack, provider, mailboxes=mailboxes)
-        figures = idling(stack, provider, mailboxes=mailboxes, seconds=seconds)
-        provider.close()
-        poll = poll_ms(stack, mailboxes=mailboxes, idle_percent=figures["core_percent"])
-    each, percent = ((figures[name] - without[name]) / mailboxes for name in ("megabytes", "core_percent"))
-    percent *= 1_000
-    print(json.dumps({"mailboxes": mailboxes, "megabytes_each": round(each, 3), "poll_ms": round(poll, 2), **figures}))
-    print(f"  idling: {each:.3f} MB each, {percent:.2f} % of a core for 1,000")
-    print(f"  polls: {poll:.2f} ms each, {100 * poll / RARELY:.2f} % of a core for 1,000 that are quiet")
-    return each <= GOAL_MEGABYTES and percent <= GOAL_CORE_PERCENT
-
-
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deliveries", type=int, default=100)
-    parser.add_argument("--mailboxes", type=int, default=1_000, help="that idle")
     parser.add_argument("--poll", type=float, default=20.0, help="seconds, of the mailboxes with new mail")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for which idling is measured")
     given = parser.parse_args()
-    is_fresh = given.deliveries == 0 or measure_freshness(poll=given.poll, deliveries=given.deliveries)
-    return int(not measure_idling(mailboxes=given.mailboxes, seconds=given.seconds) or not is_fresh)
+    return int(not measure_freshness(poll=given.poll, deliveries=given.deliveries))
 
 
 if __name__ == "__main__":

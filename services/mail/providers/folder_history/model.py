@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 from services.mail.providers.folder_history.port import Folder
 
@@ -32,6 +32,11 @@ class HistoryState:
     pass_number: int
     phase: Phase
     ended_ago: float | None = None
+
+    @classmethod
+    def before_first_pass(cls) -> Self:
+        """Return the state of a mailbox that has no history yet."""
+        return cls(revision=0, pass_number=0, phase=Phase.IDLE)
 
     @property
     def is_baseline(self) -> bool:

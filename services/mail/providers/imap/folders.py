@@ -103,7 +103,7 @@ class ImapFolders:
         listed = await self.folders()
         told = self._statuses.get(INBOX)
         # Of a selected folder STATUS may tell old numbers, and not too large ones.
-        if told is None or (told.uid_next or 0) <= (inbox.uid_next or 0):
+        if told is None or not _is_later(told, inbox):
             self._statuses[INBOX] = inbox
         self._selected = b""
         return listed
@@ -196,7 +196,7 @@ class ImapFolders:
         """Ask over a new connection which messages are there."""
         name = _name_of(folder)
         found: set[str] = set()
-        async with self.session.apart() as connection:
+        async with self.session.renewed() as connection:
             await examine(connection, name)
             check_numbering(connection, validity_in(numbering))
             for uids in sets_of(map(int, keys)):
@@ -218,7 +218,13 @@ def _watched(selected: SelectedFolder | None) -> FolderStatus | None:
     """Return the numbers of a selected folder that is watched; None for another one."""
     if selected is None or not selected.is_watched:
         return None
-    return FolderStatus(exists=selected.exists, uid_next=selected.uid_next, uid_validity=selected.validity)
+    return FolderStatus(
+        exists=selected.exists, uid_next=selected.uid_next, uid_validity=selected.validity, modseq=selected.modseq
+    )
+
+
+def _is_later(one: FolderStatus, other: FolderStatus) -> bool:
+    return (one.uid_next or 0) > (other.uid_next or 0) or (one.modseq or 0) > (other.modseq or 0)
 
 
 def _name_of(folder: Folder) -> bytes:

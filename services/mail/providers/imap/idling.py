@@ -50,8 +50,8 @@ class Inbox:
     async def select(self, connection: Connection) -> bool:
         """Select the inbox, unless it is watched; return False if a pass is to look at it. Raises ImapError.
 
-        Without a modseq a change of marks shows in no number, and the server tells of those that come after the
-        selection: the marks are compared, and from then on the inbox is watched.
+        The server tells of changes that come after the selection: from then on the inbox is watched. Without a modseq
+        a change of marks shows in no number, so they are compared first.
         """
         if connection.selected is not None and connection.selected.is_watched:
             return True
@@ -62,11 +62,10 @@ class Inbox:
             return True
         if not FolderState.of(known.state).is_like(status, known=known.known):
             return False
-        if status.modseq is None and connection.selected is not None:
-            selected = connection.selected
-            selected.is_watched = await self._has_marks(connection, known)
-            return selected.is_watched
-        return True
+        has_marks = status.modseq is not None or await self._has_marks(connection, known)
+        if connection.selected is not None:
+            connection.selected.is_watched = has_marks
+        return has_marks
 
     async def _known(self) -> KnownFolder | None:
         async with self.pool.acquire() as connection:

@@ -30,7 +30,7 @@ from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels, labe
 from services.mail.providers.imap.passes import has_news, run_steps
 from services.mail.providers.imap.session import ImapSession
 from services.mail.store.connection import Pool
-from services.mail.store.folder_history import arrivals, folders, locations, passes, settling
+from services.mail.store.folder_history import arrivals, folders, locations, passes
 
 # Records of a page of changes, and messages whose labels are compared for a page of a listing by label.
 _RECORDS: Final = 500
@@ -139,23 +139,17 @@ class ImapMailboxSession:
         )
 
     async def _look(self, cursor: int) -> HistoryPage:
-        state = await self._state()
-        news = state.revision > cursor
+        async with self._pool.acquire() as connection:
+            state, known, misses_some = await folders.all_with_history(connection, self._mailbox_id)
+        # The next pass deletes the messages that are missing, unless a folder that cannot be looked at delays that.
+        news = state.revision > cursor or (misses_some and all(each.unseen_for is None for each in known))
         if not news and await self._keeper.is_held_by_another(self._mailbox_id):
             # A turn looks over the connection that is there; this worker would have to sign in.
             news = True
         elif not news:
-            known = await self._known()
-            news = await self._waits_for_pass(known) or await has_news(self._folders, known, passed=state.ended_ago)
+            news = await has_news(self._folders, known, passed=state.ended_ago)
         latest = max(state.revision, cursor) + news
         return HistoryPage(changes=delta_of((), FolderLabels()), last_record=None, latest=latest, next_page_token=None)
-
-    async def _waits_for_pass(self, known: Sequence[KnownFolder]) -> bool:
-        """Return whether the next pass deletes messages. A folder that cannot be looked at would delay them."""
-        if any(each.unseen_for is not None for each in known):
-            return False
-        async with self._pool.acquire() as connection:
-            return await settling.is_due(connection, self._mailbox_id)
 
     async def list_labels(self) -> list[Label] | None:
         """Return the folders of the last pass as labels, and the flags that people see."""

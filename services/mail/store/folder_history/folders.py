@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from services.mail.providers.folder_history.model import KnownFolder
+from services.mail.providers.folder_history.model import HistoryState, KnownFolder
 from services.mail.providers.folder_history.port import Folder
 from services.mail.store.connection import Connection
+from services.mail.store.folder_history.passes import state_of
 
 _COLUMNS = """
     folder_id, key, path, name, role, state, token, generation, known, looked_pass, is_retiring, is_gone, failures,
@@ -23,6 +24,23 @@ async def all_of(connection: Connection, mailbox_id: int) -> list[KnownFolder]:
         f"SELECT {_COLUMNS} FROM mail_folders WHERE mailbox_id = $1 ORDER BY role <> 'inbox', folder_id", mailbox_id
     )
     return [_folder_of(row) for row in rows]
+
+
+async def all_with_history(connection: Connection, mailbox_id: int) -> tuple[HistoryState, list[KnownFolder], bool]:
+    """Return the state of the history, all folders, and whether messages are in no folder as far as it knows."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS}, revision, pass_number, phase, extract(epoch FROM now() - ended_at)::float8 AS ended_ago,
+            EXISTS (SELECT FROM mail_locations WHERE mailbox_id = $1 AND gone_in IS NOT NULL) AS misses_some
+        FROM folder_histories LEFT JOIN mail_folders USING (mailbox_id) WHERE mailbox_id = $1
+        ORDER BY role <> 'inbox', folder_id
+        """,
+        mailbox_id,
+    )
+    if not rows:
+        return HistoryState.before_first_pass(), [], False
+    found = [_folder_of(row) for row in rows if row["folder_id"] is not None]
+    return state_of(rows[0]), found, rows[0]["misses_some"]
 
 
 async def next_to_look_at(connection: Connection, mailbox_id: int, pass_number: int) -> KnownFolder | None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import asyncpg
+
 from services.mail.providers.folder_history.model import HistoryState, Phase, Record, RecordKind
 from services.mail.store.connection import Connection
 
@@ -17,8 +19,11 @@ async def load(connection: Connection, mailbox_id: int) -> HistoryState:
         """,
         mailbox_id,
     )
-    if row is None:
-        return HistoryState(revision=0, pass_number=0, phase=Phase.IDLE)
+    return HistoryState.before_first_pass() if row is None else state_of(row)
+
+
+def state_of(row: asyncpg.Record) -> HistoryState:
+    """Return the state in a row of `folder_histories`."""
     return HistoryState(
         revision=row["revision"],
         pass_number=row["pass_number"],

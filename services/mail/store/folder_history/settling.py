@@ -39,14 +39,6 @@ async def drop_unidentified(connection: Connection, mailbox_id: int, pass_number
     return done == f"DELETE {limit}"
 
 
-async def is_due(connection: Connection, mailbox_id: int) -> bool:
-    """Return whether messages are in no folder, as far as the last pass knows: the next one tells."""
-    found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM mail_locations WHERE mailbox_id = $1 AND gone_in IS NOT NULL)", mailbox_id
-    )
-    return found
-
-
 async def lost(connection: Connection, mailbox_id: int, pass_number: int, *, limit: int) -> list[str]:
     """Return messages that this pass has found in no folder, and that were missing before it began."""
     rows = await connection.fetch(

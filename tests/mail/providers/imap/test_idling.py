@@ -28,6 +28,21 @@ async def until_held(stage: ImapStage) -> None:
     await eventually(is_held)
 
 
+async def calls(stage: ImapStage) -> dict[str, int]:
+    """Return the commands that the server has had."""
+    return dict((await stage.imap.control("GET", "calls"))["users"].get(EMAIL, {}))
+
+
+async def until_polled(stage: ImapStage, *, times: int) -> None:
+    """Wait for so many further polls: each lists the folders."""
+    enough = (await calls(stage)).get("imap.list", 0) + times
+
+    async def are_made() -> bool:
+        return (await calls(stage)).get("imap.list", 0) >= enough
+
+    await eventually(are_made)
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 class TestIdling:
     async def test_brings_new_mail_without_a_poll(self, servers: Servers, profile: str) -> None:
@@ -51,6 +66,20 @@ class TestIdling:
                 return all(message.is_read for message in await stage.listed())
 
             await eventually(is_read)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+class TestPoll:
+    async def test_of_a_quiet_mailbox_asks_for_numbers_only(self, servers: Servers, profile: str) -> None:
+        async with open_imap_stage(servers, profile, poll_seconds=0.1) as stage:
+            await stage.imap.deliver(subject="first")
+            await stage.sync(count=None)
+            # Passes have ended, and the inbox is watched.
+            await until_polled(stage, times=10)
+            before = await calls(stage)
+            await until_polled(stage, times=10)
+            asked = {name for name, count in (await calls(stage)).items() if count > before.get(name, 0)}
+            assert asked == {"imap.noop", "imap.list", "imap.status", "imap.idle"}
 
 
 class TestToken:

@@ -52,6 +52,7 @@ class SelectedFolder:
     name: bytes
     validity: int | None = None
     uid_next: int | None = None
+    modseq: int | None = None
     exists: int = 0
     news: int = 0
     vanished: list[bytes] = field(default_factory=list)
@@ -67,6 +68,7 @@ class Connection:
         self.enabled: frozenset[str] = frozenset()
         self.selected: SelectedFolder | None = None
         self.is_open = True
+        self.on_close: Callable[[], None] = _nothing
         self._frames = frames
         self._writer = writer
         self._tags = (b"A%d" % number for number in count(1))
@@ -78,8 +80,10 @@ class Connection:
         return capability in self.capabilities
 
     def close(self) -> None:
-        """Close the connection without waiting."""
+        """Close the connection without waiting, and call `on_close` once."""
         self.is_open = False
+        tell, self.on_close = self.on_close, _nothing
+        tell()
         self._writer.transport.abort()
 
     async def run(
@@ -199,6 +203,10 @@ class Connection:
             self.capabilities = frozenset(names_in(data.frame.texts[0][data.end :]))
         elif self.selected is not None:
             _record_news(self.selected, data, fetches=self._fetches)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def refusal(name: str, status: Status) -> RefusedError:

@@ -189,6 +189,7 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
         raise
     selected.news = 0
     selected.validity, selected.uid_next = (number_of(codes.get(code)) for code in ("UIDVALIDITY", "UIDNEXT"))
+    selected.modseq = number_of(codes.get("HIGHESTMODSEQ")) or None
     vanished = [each for text in selected.vanished for each in ranges_of(text)]
     selected.vanished.clear()
     return Examined(
@@ -196,7 +197,7 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
             exists=selected.exists,
             uid_next=selected.uid_next,
             uid_validity=selected.validity,
-            modseq=number_of(codes.get("HIGHESTMODSEQ")) or None,
+            modseq=selected.modseq,
             object_id=_object_in(codes.get("MAILBOXID")),
         ),
         vanished=vanished,

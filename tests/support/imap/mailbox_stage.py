@@ -13,7 +13,7 @@ from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
 from services.mail.marks import NEUTRAL_MARK_IDS
 from services.mail.providers.base import Provider
-from services.mail.providers.imap.adapter import ImapProvider
+from services.mail.providers.imap.adapter import DOWNLOAD_SECONDS, ImapProvider
 from services.mail.providers.imap.client.frames import Patience
 from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.downloads import ImapDownloads
@@ -95,10 +95,12 @@ class ImapStage(Stage):
         return found
 
     @asynccontextmanager
-    async def downloads(self, directory: Path) -> AsyncIterator[StageDownloads]:
-        """Yield the downloads of the mailbox, cached in `directory`."""
+    async def downloads(
+        self, directory: Path, *, keep_seconds: float = DOWNLOAD_SECONDS
+    ) -> AsyncIterator[StageDownloads]:
+        """Yield the downloads of a replica, cached in `directory`."""
         sign_in = sign_in_at(self.imap, self.profile, servers=self.servers, live=False)
-        connections = Connections(keep_seconds=60)
+        connections = Connections(keep_seconds=keep_seconds, sweep_seconds=keep_seconds)
         source = ImapDownloads(sign_in=sign_in, connections=connections, pool=self.servers.mail_pool)
         async with (
             connections.sweeping(),

@@ -25,8 +25,10 @@ from services.mail.providers.limits import ProviderLimits
 from services.mail.providers.registration import Registration, Resources
 from services.mail.store.connection import Pool
 
-# Seconds for which a download's connection is kept: one file of a message is often followed by another.
-_DOWNLOAD_SECONDS: Final = 30.0
+# Seconds for which a download's connection is kept, since one file of a message is often followed by another, and after
+# which it is opened anew: it is the one that all replicas have.
+DOWNLOAD_SECONDS: Final = 12.0
+LONGEST_DOWNLOADS: Final = 60.0
 
 
 @asynccontextmanager
@@ -58,7 +60,8 @@ async def open_imap_downloads(
     settings: ImapSettings, resources: Resources
 ) -> AsyncIterator[Mapping[str, ImapDownloads]]:
     """Yield the sources of downloads of all servers by name."""
-    connections = Connections(keep_seconds=min(_DOWNLOAD_SECONDS, settings.imap_connection_seconds))
+    keep = min(DOWNLOAD_SECONDS, settings.imap_connection_seconds)
+    connections = Connections(keep_seconds=keep, most_seconds=LONGEST_DOWNLOADS)
     tls = trusting(settings.imap_ca_file)
     async with connections.sweeping():
         yield {

@@ -4,8 +4,9 @@ Servers lock accounts that sign in again and again. Between the sessions of a wo
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -20,7 +21,6 @@ from services.mail.providers.imap.session import ImapSession, Open
 
 # Seconds without use after which it is asked whether the server is still there: networks drop quiet connections.
 _DOUBTFUL: Final = 20.0
-_SWEEP_SECONDS: Final = 5.0
 _LOGOUT_SECONDS: Final = 2.0
 
 log = structlog.get_logger()
@@ -36,8 +36,8 @@ class Keeper(Protocol):
         """Return whether this process is to keep the mailbox's connection after a session."""
         ...
 
-    async def renew(self, mailbox_ids: list[int]) -> None:
-        """Go on keeping these; called every few seconds."""
+    async def renew(self, mailbox_ids: list[int]) -> Collection[int]:
+        """Go on keeping these; return those that another process keeps by now. Called every few seconds."""
         ...
 
     async def gives_up(self, mailbox_ids: list[int]) -> None:
@@ -51,6 +51,7 @@ class _Held:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     connection: Connection | None = None
+    opened_at: float = 0.0
     used_at: float = 0.0
     waiting: int = 0
     between: asyncio.Task[None] | None = None
@@ -79,6 +80,7 @@ class _Lent:
         if held.connection is None or not held.connection.is_open:
             held.connection = None
             held.connection = await self._dial()
+            held.opened_at = time.monotonic()
         held.used_at = time.monotonic()
         return held.connection
 
@@ -95,13 +97,24 @@ async def _probe(connection: Connection) -> None:
 class Connections:
     """Lends each mailbox's connection, and closes those without work for `keep_seconds`.
 
-    With a `keeper` at most `most_idling` connections idle between sessions, and these are not closed.
+    One that is older than `most_seconds` is closed at the end of a session, since other processes can wait for it. With
+    a `keeper` at most `most_idling` connections idle between sessions, and these are not closed.
     """
 
-    def __init__(self, *, keep_seconds: float, keeper: Keeper | None = None, most_idling: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        keep_seconds: float,
+        most_seconds: float = math.inf,
+        keeper: Keeper | None = None,
+        most_idling: int = 0,
+        sweep_seconds: float = 5.0,
+    ) -> None:
         self._keep_seconds = keep_seconds
+        self._most_seconds = most_seconds
         self._keeper = keeper
         self._most_idling = most_idling
+        self._sweep_seconds = sweep_seconds
         self._held: dict[int, _Held] = {}
 
     @asynccontextmanager
@@ -121,7 +134,7 @@ class Connections:
                     lent = await stack.enter_async_context(self._lend(mailbox_id, dial, between))
                 return await lent.connection()
 
-            yield ImapSession(connection, apart=dial)
+            yield ImapSession(connection)
 
     @asynccontextmanager
     async def _lend(self, mailbox_id: int, dial: Open, between: BetweenSessions | None) -> AsyncIterator[_Lent]:
@@ -135,7 +148,9 @@ class Connections:
                     yield _Lent(held, dial)
                 finally:
                     held.used_at = time.monotonic()
-                    if held.waiting == 1 and held.connection is not None and held.connection.is_open:
+                    if held.used_at - held.opened_at > self._most_seconds:
+                        await _close(held)
+                    elif held.waiting == 1 and held.connection is not None and held.connection.is_open:
                         await self._leave(mailbox_id, held, held.connection, between)
         finally:
             held.waiting -= 1
@@ -171,13 +186,21 @@ class Connections:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
+            await asyncio.sleep(self._sweep_seconds)
             unused = [mailbox_id for mailbox_id, held in self._held.items() if self._is_unused(held)]
             for mailbox_id in unused:
                 await _end(self._held.pop(mailbox_id))
             if self._keeper is not None:
                 await self._keeper.gives_up(unused)
-                await self._keeper.renew(list(self._held))
+                lost = await self._keeper.renew(list(self._held))
+                await asyncio.gather(*map(self._close_unless_used, lost))
+
+    async def _close_unless_used(self, mailbox_id: int) -> None:
+        """Close the connection that idles; a session ends with the question whether to keep it."""
+        held = self._held.get(mailbox_id)
+        if held is not None and not held.waiting:
+            del self._held[mailbox_id]
+            await _end(held)
 
     def _is_unused(self, held: _Held) -> bool:
         if held.waiting or (held.between is not None and not held.between.done()):

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
 from uuid import UUID
@@ -22,25 +23,42 @@ class HeldMailboxes:
         self._pool = pool
         self._holder = holder
         self._renewed_at = 0.0
+        # Monotonic times until which no other worker can hold a mailbox: within them nothing has to be asked.
+        self._held_until: dict[int, float] = {}
 
     async def keeps(self, mailbox_id: int) -> bool:
         """Hold the mailbox, unless another worker does."""
-        with suppress(*DATABASE_LOST):
-            async with self._pool.acquire() as connection:
-                return bool(await holds.hold(connection, [mailbox_id], holder=self._holder, seconds=_HELD_SECONDS))
-        return True
+        return self._holds(mailbox_id) or not await self._hold([mailbox_id])
 
-    async def renew(self, mailbox_ids: list[int]) -> None:
-        """Go on holding mailboxes."""
+    async def renew(self, mailbox_ids: list[int]) -> Collection[int]:
+        """Go on holding mailboxes; return those that another worker holds."""
         if not mailbox_ids or time.monotonic() - self._renewed_at < _RENEW_SECONDS:
-            return
+            return ()
+        self._renewed_at = time.monotonic()
+        return await self._hold(mailbox_ids)
+
+    def _holds(self, mailbox_id: int) -> bool:
+        return self._held_until.get(mailbox_id, 0.0) > time.monotonic()
+
+    async def _hold(self, mailbox_ids: list[int]) -> Collection[int]:
+        """Hold mailboxes; return those that another worker holds."""
+        until = time.monotonic() + _HELD_SECONDS
         with suppress(*DATABASE_LOST):
             async with self._pool.acquire() as connection:
-                await holds.hold(connection, mailbox_ids, holder=self._holder, seconds=_HELD_SECONDS)
-            self._renewed_at = time.monotonic()
+                held = await holds.hold(connection, mailbox_ids, holder=self._holder, seconds=_HELD_SECONDS)
+            self._held_until |= dict.fromkeys(held, until)
+            lost = set(mailbox_ids) - held
+            self._forget(lost)
+            return lost
+        return ()
+
+    def _forget(self, mailbox_ids: Collection[int]) -> None:
+        for mailbox_id in mailbox_ids:
+            self._held_until.pop(mailbox_id, None)
 
     async def gives_up(self, mailbox_ids: list[int]) -> None:
         """Let other workers have the mailboxes."""
+        self._forget(mailbox_ids)
         if mailbox_ids:
             with suppress(*DATABASE_LOST):
                 async with self._pool.acquire() as connection:
@@ -48,6 +66,8 @@ class HeldMailboxes:
 
     async def is_held_by_another(self, mailbox_id: int) -> bool:
         """Return whether another worker has the mailbox's connection."""
+        if self._holds(mailbox_id):
+            return False
         async with self._pool.acquire() as connection:
             return await holds.is_held_by_another(connection, mailbox_id, holder=self._holder)
 

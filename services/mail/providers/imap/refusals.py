@@ -38,6 +38,17 @@ def provider_error(error: ImapError) -> ProviderError:
     return _limit(str(error)) or ProviderUnavailableError(str(error))
 
 
+def sign_in_error(error: ImapError) -> ProviderError:
+    """Return the engine's error for a sign-in that failed.
+
+    Where the account has as many connections as it may, to request fewer messages at once helps nothing: the mailbox
+    waits longer and longer.
+    """
+    found = provider_error(error)
+    is_full = isinstance(found, TooConcurrentError) or (isinstance(error, RefusedError) and error.code == "LIMIT")
+    return ProviderUnavailableError(str(error)) if is_full else found
+
+
 def _refused(error: RefusedError) -> ProviderError:
     if limit := _limit(str(error)):
         return limit

@@ -18,6 +18,7 @@ _CALLS: Final = 6_000
 _BATCH: Final = 50
 LOGINS: Final = "logins"
 REFUSALS: Final = "refused logins"
+CONNECTIONS: Final = "connections"
 # Logins of a mailbox in a window, of which downloads leave some to workers, and refused ones in a long one. Source:
 # reports of accounts that Yandex locked after many logins within minutes. A denial is shown after 300 s of attempts,
 # and then tried every 900 s.
@@ -26,7 +27,9 @@ _FOR_WORKERS: Final = 0.4
 LOGIN_WINDOW: Final = 300.0
 """Seconds."""
 _LONG_WINDOWS: Final = 12
-# Seconds.
+# Connections of a mailbox beside the one that a worker holds. Source: reports of servers that refused a third one.
+_BESIDE: Final = 1
+# Seconds. A connection that lasts longer is not counted any more.
 _LONGEST_CALL: Final = 130.0
 _MECHANISMS: Final = frozenset({XOAUTH2, "OAUTHBEARER"})
 _PORT: Final = 993
@@ -103,6 +106,7 @@ def imap_limits(provider: str, *, login_window: float = LOGIN_WINDOW) -> Provide
                 window=_LONG_WINDOWS * login_window,
                 counts=REFUSALS,
             ),
+            Bucket(name=f"{provider}_connections", per=Per.MAILBOX, limit=_BESIDE, window=1, counts=CONNECTIONS),
         ),
         costs=COSTS,
         concurrency=_BATCH,

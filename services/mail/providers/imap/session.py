@@ -17,12 +17,11 @@ type Open = Callable[[], Awaitable[Connection]]
 class ImapSession:
     """Methods raise ProviderError. One caller at a time.
 
-    `open_` opens the connection when it is needed, and again after a loss; `apart` opens further ones.
+    `open_` opens the connection when it is needed, and again after its end.
     """
 
-    def __init__(self, open_: Open, *, apart: Open | None = None) -> None:
+    def __init__(self, open_: Open) -> None:
         self._open = open_
-        self._open_apart = apart or open_
         self._connection: Connection | None = None
 
     @asynccontextmanager
@@ -59,16 +58,14 @@ class ImapSession:
             yield await examine(connection, name, since=since)
 
     @asynccontextmanager
-    async def apart(self) -> AsyncIterator[Connection]:
-        """Yield a new connection, which is closed in the end: its answers do not depend on those of the first one."""
-        try:
-            connection = await self._open_apart()
-            try:
-                yield connection
-            finally:
-                await log_out(connection)
-        except ImapError as error:
-            raise provider_error(error) from error
+    async def renewed(self) -> AsyncIterator[Connection]:
+        """Yield a new connection instead of the one so far: its answers do not depend on what that one has asked.
+
+        A further one beside it would be more than some servers allow.
+        """
+        await self.close()
+        async with self.connection() as connection:
+            yield connection
 
     async def close(self) -> None:
         """Sign out."""

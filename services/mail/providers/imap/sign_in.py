@@ -7,17 +7,19 @@ from typing import Final
 from services.mail.model import Mailbox
 from services.mail.provider_access.own_buckets import OwnBuckets
 from services.mail.provider_access.quota import Quota
-from services.mail.providers.base import Tokens
+from services.mail.providers.base import TokenRefusedError, Tokens
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.dial import dial
-from services.mail.providers.imap.client.errors import ImapError, LoginRefusedError
+from services.mail.providers.imap.client.errors import ImapError
 from services.mail.providers.imap.client.frames import Patience
 from services.mail.providers.imap.client.login import Credentials, enable, introduce, log_in
-from services.mail.providers.imap.refusals import provider_error
-from services.mail.providers.imap.servers import LOGINS, REFUSALS, MailServer
+from services.mail.providers.imap.refusals import sign_in_error
+from services.mail.providers.imap.servers import CONNECTIONS, LOGINS, REFUSALS, MailServer
 
 _CLIENT: Final[Mapping[str, str]] = {"name": "mailroom"}
 _PATIENCE: Final = Patience()
+# Seconds to wait for the end of another process's connection.
+_FOR_ANOTHER: Final = 20.0
 
 
 class SignIn:
@@ -32,11 +34,15 @@ class SignIn:
         live: bool = True,
         patience: Patience = _PATIENCE,
     ) -> None:
-        """Sign-ins that are not `live` leave some of the mailbox's to others."""
+        """Those that are not `live` leave some of the mailbox's sign-ins to others, and share one connection.
+
+        Another process can have it: they wait a while for its end.
+        """
         self._server = server
         self._tls = tls
         self._logins = OwnBuckets(quota, counts=LOGINS)
         self._refusals = OwnBuckets(quota, counts=REFUSALS)
+        self._connections = OwnBuckets(quota, counts=CONNECTIONS)
         self._live = live
         self._patience = patience
 
@@ -46,19 +52,28 @@ class SignIn:
         A refused token is replaced once. Auth asks the provider first whether it is dead: a server gives the same
         answer where the user has switched IMAP off, and then no other token helps.
         """
-        return await tokens.use(lambda token: self._open(mailbox, token))
+        if self._live:
+            return await tokens.use(lambda token: self._open(mailbox, token))
+        end = await self._connections.hold(mailbox, patience=_FOR_ANOTHER)
+        try:
+            connection = await tokens.use(lambda token: self._open(mailbox, token))
+        except BaseException:
+            end()
+            raise
+        connection.on_close = end
+        return connection
 
     async def _open(self, mailbox: Mailbox, token: str) -> Connection:
         server = self._server
         credentials = Credentials(user=mailbox.email, token=token, host=server.host, port=server.port)
-        try:
-            async with (
-                self._refusals.take(mailbox, only_if=LoginRefusedError),
-                self._logins.take(mailbox, live=self._live),
-            ):
+        async with (
+            self._refusals.take(mailbox, only_if=TokenRefusedError),
+            self._logins.take(mailbox, live=self._live),
+        ):
+            try:
                 return await self._log_in(credentials)
-        except ImapError as error:
-            raise provider_error(error) from error
+            except ImapError as error:
+                raise sign_in_error(error) from error
 
     async def _log_in(self, credentials: Credentials) -> Connection:
         connection = await dial(self._server.host, self._server.port, tls=self._tls, patience=self._patience)

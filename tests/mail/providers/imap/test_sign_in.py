@@ -9,7 +9,7 @@ import pytest
 from services.mail.model import Mailbox, MailboxStatus, SyncState
 from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
 from services.mail.provider_access.quota import Quota
-from services.mail.providers.base import ProviderError, RateLimitedError
+from services.mail.providers.base import ProviderError, ProviderUnavailableError, RateLimitedError
 from services.mail.providers.imap.client.login import log_out
 from services.mail.providers.imap.servers import imap_limits
 from services.mail.providers.imap.sign_in import SignIn
@@ -153,6 +153,27 @@ class TestLimits:
             await log_out(await sign_in_with(at_provider, quotas[0]).open(mailbox, tokens))
             for quota in quotas:
                 await quota.close()
+
+    async def test_do_not_count_an_account_with_all_its_connections_as_refused(self, servers: Servers) -> None:
+        mailbox = counted_apart()
+        async with open_servers() as at_provider:
+            await at_provider.control("PATCH", "imap", {"connections": 1})
+            now = [1_700_000_000.0]
+            quota = Quota(
+                servers.redis, limits=imap_limits("yandex"), redis_time=lambda: now[0], monotonic=lambda: now[0]
+            )
+            worker = sign_in_with(at_provider, quota)
+            tokens = MailboxTokens(ProviderTokenCache(Tokens(at_provider.token)), mailbox)
+            kept = await worker.open(mailbox, tokens)
+            for _ in range(11):
+                now[0] += 150.0
+                with pytest.raises(ProviderUnavailableError):
+                    await worker.open(mailbox, tokens)
+                await quota.flush()
+            await log_out(kept)
+            now[0] += 150.0
+            await log_out(await worker.open(mailbox, tokens))
+            await quota.close()
 
     async def test_leave_some_of_the_sign_ins_to_workers(self, servers: Servers) -> None:
         mailbox = counted_apart()

@@ -1,0 +1,161 @@
+"""Connections of an account at a server that allows few: workers, replicas that download, and mailboxes share them."""
+
+import asyncio
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from services.kit.errors import AppError
+from services.mail.mailboxes import Mailboxes
+from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.connections import Connections
+from services.mail.providers.imap.keeping import HeldMailboxes
+from services.mail.store.control import holds, schedule
+from services.mail.syncs import Syncs
+from tests.support.imap.accounts import ImapAccounts
+from tests.support.imap.mailbox_stage import ImapStage, open_imap_stage
+from tests.support.imap.scripted_server import CUT, conversation, hears
+from tests.support.mail.servers import Servers
+from tests.support.mail.stored import add_mailbox
+from tests.support.mail.waiting import eventually
+
+
+async def until_listed(stage: ImapStage, *subjects: str) -> None:
+    """Wait until the copy has these messages, without telling the workers anything."""
+
+    async def are_there() -> bool:
+        return {message.subject for message in await stage.listed()} >= set(subjects)
+
+    await eventually(are_there)
+
+
+def of_another_user(stage: ImapStage) -> ImapStage:
+    """Return the stage of a second user, who connects the same account."""
+    assert stage.accounts is not None
+    other = ImapAccounts(at_provider=stage.imap)
+    mailboxes = Mailboxes(stage.servers.mail_pool, other)
+    return replace(
+        stage,
+        account=other.account,
+        mailboxes=mailboxes,
+        syncs=Syncs(stage.servers.mail_pool, mailboxes, stop=asyncio.Event()),
+    )
+
+
+class TestAccountWithTwoConnections:
+    async def test_serves_two_workers_and_two_replicas_that_download(self, servers: Servers, tmp_path: Path) -> None:
+        async with open_imap_stage(servers, "yandex", workers=2) as stage, AsyncExitStack() as stack:
+            await stage.imap.control("PATCH", "imap", {"connections": 2})
+            raws = [await stage.imap.raw(await stage.imap.deliver(subject=f"old {each}")) for each in range(4)]
+            await stage.sync(count=None)
+            replicas = [
+                await stack.enter_async_context(stage.downloads(tmp_path / name, keep_seconds=0.2)) for name in "ab"
+            ]
+            details = [await stage.detail(message.external_id) for message in await stage.listed()]
+            await stage.imap.deliver(subject="new")
+            asked = [replicas[number % 2].raw(detail) for number, detail in enumerate(details)]
+            assert sorted(await asyncio.gather(*asked)) == sorted(raws)
+            await until_listed(stage, "new")
+            account = await stage.imap.account()
+            assert (account["most_connections"], account["refused_logins"]) == (2, 0)
+
+    async def test_has_the_mail_of_two_users_while_downloads_of_both_are_refused(
+        self, servers: Servers, tmp_path: Path
+    ) -> None:
+        async with open_imap_stage(servers, "yandex") as stage, stage.downloads(tmp_path) as downloads:
+            await stage.imap.control("PATCH", "imap", {"connections": 2})
+            await stage.imap.deliver(subject="first")
+            other = of_another_user(stage)
+            for each in (stage, other):
+                await each.sync(count=None)
+
+            async def are_both_held() -> bool:
+                return bool((await stage.imap.account())["connections"] == 2)
+
+            await eventually(are_both_held)
+            with pytest.raises(AppError) as refused:
+                await downloads.raw(await stage.detail((await stage.listed())[0].external_id))
+            assert (refused.value.reason, refused.value.metadata) == ("provider_unavailable", {"retry_after": "5"})
+            await stage.imap.deliver(subject="second")
+            for each in (stage, other):
+                await until_listed(each, "first", "second")
+            account = await stage.imap.account()
+            # The attempts of one download, each for itself.
+            assert (account["logins"], account["refused_logins"]) == (2, 3)
+
+
+class TestAccountThatIsFull:
+    async def test_waits_and_goes_on_when_a_connection_is_free(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "modern", login_window=1.0) as stage:
+            await stage.imap.control("PATCH", "imap", {"connections": 1})
+            await stage.imap.deliver(subject="first")
+            async with stage.imap.connection("modern"):
+                report = await stage.request(count=None)
+
+                async def has_failed_thrice() -> bool:
+                    return bool((await stage.imap.account())["refused_logins"] >= 3)
+
+                await eventually(has_failed_thrice)
+            await stage.ended(report)
+            await until_listed(stage, "first")
+
+
+class TestHeldMailbox:
+    @pytest.fixture
+    async def mailbox_id(self, servers: Servers) -> int:
+        """A mailbox that is due."""
+        async with servers.pool.acquire() as connection:
+            added = (await add_mailbox(connection)).mailbox_id
+            await schedule.trigger(connection, added)
+        return added
+
+    async def test_is_asked_for_once_and_lost_to_another_worker(self, servers: Servers, mailbox_id: int) -> None:
+        keeper, other = (HeldMailboxes(servers.pool, holder=uuid4()) for _ in range(2))
+        assert await keeper.keeps(mailbox_id)
+        assert not await other.keeps(mailbox_id)
+        assert await other.is_held_by_another(mailbox_id)
+        # The hold stands for a minute: nothing is asked, and nothing written, until it is renewed.
+        async with servers.pool.acquire() as connection:
+            await connection.execute("UPDATE mailbox_schedule SET held_until = now() WHERE mailbox_id = $1", mailbox_id)
+            assert await keeper.keeps(mailbox_id)
+            assert not await keeper.is_held_by_another(mailbox_id)
+            assert await holds.hold(connection, [mailbox_id], holder=uuid4(), seconds=60)
+        assert set(await keeper.renew([mailbox_id])) == {mailbox_id}
+        assert not await keeper.keeps(mailbox_id)
+
+
+class Losing:
+    """A keeper that keeps each mailbox until it is to be renewed."""
+
+    async def keeps(self, mailbox_id: int) -> bool:  # noqa: ARG002 - all
+        """Return True."""
+        return True
+
+    async def renew(self, mailbox_ids: list[int]) -> Collection[int]:
+        """Return all."""
+        return mailbox_ids
+
+    async def gives_up(self, mailbox_ids: list[int]) -> None:
+        """Do nothing."""
+
+
+class TestConnectionOfALostMailbox:
+    async def test_ends(self) -> None:
+        connections = Connections(keep_seconds=60, keeper=Losing(), most_idling=1, sweep_seconds=0.01)
+        async with conversation(hears(b"LOGOUT", b"* BYE\r\n", CUT)) as (kept, server):
+
+            async def idle(_mailbox_id: int, _connection: Connection, stop: asyncio.Event) -> None:
+                await stop.wait()
+
+            async def dial() -> Connection:
+                return kept
+
+            async with connections.sweeping():
+                async with connections.session(1, dial, between=idle) as session:
+                    await session.ensure_open()
+                await asyncio.wait_for(server.ended.wait(), 20)
+            assert not kept.is_open

@@ -17,6 +17,7 @@ from services.console.settings import ConsoleSettings
 from services.gateway.settings import GatewaySettings
 from services.kit.settings import Settings
 from services.mail.settings import DelivererSettings, MailMigrationSettings, MailSettings, WorkerSettings
+from tests.support.deploy.keda import ScaledObjectSpec
 
 CHART = Path(__file__).parents[2] / "deploy/helm/mailroom"
 VALUES = {"default": CHART / "values.yaml", "production": CHART / "ci/production-values.yaml"}
@@ -33,6 +34,9 @@ REPLACEABLE = {"AUTH_REQUIRE_CLIENT_PROOF"}
 CHOSEN = set(yaml.safe_load(VALUES["production"].read_text())["settings"])
 # Read by the database driver and by OpenTelemetry.
 OF_LIBRARIES = {"PGSSLMODE", "PGSSLROOTCERT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+
+# Workers are scaled by KEDA.
+BY_LATENESS = "worker.autoscaling.dueSeconds=30,worker.autoscaling.prometheus=http://prometheus:9090"
 
 type Resource = dict[str, Any]
 
@@ -490,22 +494,33 @@ class TestAutoscaling:
         assert scaler["spec"]["behavior"] == {"scaleDown": {"stabilizationWindowSeconds": 300}}
 
     def test_by_lateness_is_left_to_keda(self) -> None:
-        chosen = "worker.autoscaling.dueSeconds=30,worker.autoscaling.prometheus=http://prometheus:9090"
-        resources = _rendered("--set", chosen)
+        resources = _rendered("--set", BY_LATENESS)
         assert _of(resources, "HorizontalPodAutoscaler") == {}
         [scaled] = _of(resources, "ScaledObject").values()
-        assert scaled["spec"]["scaleTargetRef"] == {"name": "mailroom-worker"}
-        by_cpu, by_lateness = scaled["spec"]["triggers"]
-        assert by_cpu["type"] == "cpu"
-        assert by_lateness["metadata"]["query"] == 'max(mailroom_oldest_due_seconds{lane="live"})'
-        assert by_lateness["metadata"]["threshold"] == "30"
-        # KEDA's CRD takes strings alone; of CPU it takes a utilization, and of Prometheus none.
-        for trigger in (by_cpu, by_lateness):
-            assert {type(value) for value in trigger["metadata"].values()} == {str}
-        assert (by_cpu["metricType"], by_lateness["metricType"]) == ("Utilization", "Value")
-        assert scaled["spec"].keys() == {
-            "scaleTargetRef", "minReplicaCount", "maxReplicaCount", "advanced", "triggers",
-        }  # fmt: skip
+        assert (scaled["apiVersion"], scaled["metadata"]["name"]) == ("keda.sh/v1alpha1", "mailroom-worker")
+        spec = ScaledObjectSpec.model_validate(scaled["spec"])
+        assert spec.scaleTargetRef.name == "mailroom-worker"
+        assert (spec.minReplicaCount, spec.maxReplicaCount) == (2, 10)
+        assert [trigger.type for trigger in spec.triggers] == ["cpu", "prometheus"]
+        assert spec.triggers[1].model_dump()["metadata"] == {
+            "serverAddress": "http://prometheus:9090",
+            # tests/e2e/test_dashboard.py asks it of a Prometheus.
+            "query": 'max(mailroom_oldest_due_seconds{lane="live"})',
+            "threshold": "30",
+        }
+
+    def test_by_lateness_takes_a_behaviour_of_ones_own(self) -> None:
+        behaviour = {"scaleUp": {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}], "selectPolicy": "Max"}}
+        [scaled] = _of(
+            _rendered("--set", BY_LATENESS, "--set-json", f"worker.autoscaling.behaviour={json.dumps(behaviour)}"),
+            "ScaledObject",
+        ).values()
+        found = ScaledObjectSpec.model_validate(scaled["spec"]).model_dump(exclude_none=True)
+        assert found["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleUp"] == behaviour["scaleUp"]
+
+    def test_by_lateness_needs_a_prometheus(self) -> None:
+        with pytest.raises(AssertionError, match=r"worker\.autoscaling\.prometheus must be set"):
+            _rendered("--set", "worker.autoscaling.dueSeconds=30")
 
 
 def test_alerts_name_runbooks_at_the_given_address() -> None:

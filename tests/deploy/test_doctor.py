@@ -17,6 +17,7 @@ RUNNING = {"state": "running", "health": "healthy"}
 # Answers of docker by a part of its arguments: what is printed, and the exit status.
 WELL = {
     "version --format": ("28.0.1", 0),
+    "config --services": ("\n".join((*SERVICES, "auth-migrations", "mail-migrations")), 0),
     "compose version": ("2.40.3", 0),
     "SHOW max_connections": ("200", 0),
     "max_connections": ("31", 0),
@@ -44,7 +45,9 @@ CHECKS = (
 
 def _well() -> dict[str, dict[str, str]]:
     """Return the containers of an installation that is up, by name."""
-    running = {f"{name}-1": RUNNING | {"service": name, "image": f"mailroom/{name}:local"} for name in SERVICES}
+    servers = ("postgres", "redis")
+    images = {name: {} if name in servers else {"image": f"mailroom/{name}:local"} for name in SERVICES}
+    running = {f"{name}-1": RUNNING | {"service": name} | images[name] for name in SERVICES}
     ended = {"service": "mail-migrations", "state": "exited", "health": ""}
     return running | {"mailroom-mail-migrations-1": ended}
 
@@ -145,7 +148,7 @@ class TestDoctor:
         del containers["auth-1"]
         operated.write(containers=containers)
         lines = operated.run("doctor").stdout.splitlines()
-        missing = "postgres redis auth gateway"
+        missing = "auth gateway postgres redis"
         remedy = "; remedy its cause, deploy/mailroom up --detach --wait"
         assert f"FAIL  containers: no container runs of {missing}; deploy/mailroom up --detach --wait" in lines
         begin = next(i for i, line in enumerate(lines) if line.startswith("FAIL  containers: postgres-1"))
@@ -188,7 +191,7 @@ class TestDoctor:
     def test_names_what_an_interrupted_upgrade_left(self, operated: Operated) -> None:
         operated.settings("MAILROOM_VERSION=0.2.0")
         containers = _well()
-        for name in ("auth", "mail", "gateway"):
+        for name in ("auth", "mail", "gateway", "renewal"):
             containers[f"{name}-1"] = containers[f"{name}-1"] | {"image": f"mailroom/{name}:0.2.0"}
         containers["deliverer-1"] |= {"image": "mailroom/mail:0.2.0"}
         containers["worker-1"] = containers["worker-1"] | {"image": "mailroom/mail:0.1.0"}
@@ -196,6 +199,16 @@ class TestDoctor:
         status, [line] = _findings(operated)
         told = "warn  releases: MAILROOM_VERSION is 0.2.0, but worker mailroom/mail:0.1.0 runs; finish the upgrade"
         assert (status, line.startswith(told)) == (0, True)
+
+    def test_looks_at_a_console_where_one_is_wanted(self, operated: Operated) -> None:
+        services, status = WELL["config --services"]
+        operated.write(answers={**WELL, "config --services": (f"{services}\nconsole", status)})
+        missing = "FAIL  containers: no container runs of console; deploy/mailroom up --detach --wait"
+        assert _findings(operated) == (1, [missing])
+        old = RUNNING | {"service": "console", "image": "mailroom/console:0.1.0"}
+        operated.write(containers=_well() | {"console-1": old})
+        status, [line] = _findings(operated)
+        assert (status, "console mailroom/console:0.1.0 runs; finish the upgrade" in line) == (0, True)
 
     def test_names_a_secret_that_services_cannot_read_or_others_can_reach(self, operated: Operated) -> None:
         secret = operated.production / "secrets/secret_key"
@@ -278,6 +291,10 @@ class TestSupportBundle:
         with tarfile.open(file) as bundle:
             texts = {name: bundle.extractfile(name) for name in bundle.getnames() if name != "."}
             read = {name: text.read().decode() for name, text in texts.items() if text is not None}
+        assert {f"./{name}.log" for name in SERVICES} - read.keys() == set()
+        assert {name for name in read if name.endswith(".metrics")} == {
+            f"./{name}.metrics" for name in ("auth", "deliverer", "gateway", "mail", "worker")
+        }
         everything = "\n".join(read.values())
         for left_out in (secret, "c[d]", "hunter", "ada%40", "müller", "bücher"):
             assert left_out not in everything, left_out

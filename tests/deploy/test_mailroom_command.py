@@ -227,6 +227,22 @@ class TestReplaceService:
         after = operated.read("containers")
         assert (len(after), {"w1", "w2"} & after.keys()) == (2, set())
 
+    def test_of_a_gateway_with_one_port_ends_the_old_one_first(self, operated: Operated) -> None:
+        assert operated.run("replace-service", "gateway").returncode == 0
+        [call] = _composed(operated)
+        assert call["arguments"][1:] == ["up", "--detach", "--no-deps", "--force-recreate", "--wait", "gateway"]
+        operated.write(broken=True, containers={"gateway1": {"service": "gateway", "state": "running", "health": "unhealthy"}})
+        done = operated.run("replace-service", "gateway")
+        assert (done.returncode, "last line of gateway1" in done.stderr) == (1, True)
+
+    def test_of_a_gateway_with_two_ports_starts_the_new_one_first(self, operated: Operated) -> None:
+        operated.settings("GATEWAY_PUBLISH=127.0.0.1:8000-8001")
+        operated.write(containers={"gateway1": HEALTHY | {"service": "gateway"}})
+        assert operated.run("replace-service", "gateway").returncode == 0
+        assert list(operated.read("containers")) == ["new1-0"]
+        ups = [call["arguments"] for call in _composed(operated) if "up" in call["arguments"]]
+        assert "--scale" in ups[0] and "gateway=2" in ups[0]
+
     def test_starts_no_ended_container_in_place_of_a_new_one(self, operated: Operated) -> None:
         operated.write(containers={"w1": _worker(), "w2": _worker() | {"state": "exited"}})
         operated.run("replace-service", "worker")

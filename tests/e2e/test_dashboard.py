@@ -1,6 +1,7 @@
 """A real Prometheus scrapes a stack in use with the shipped configuration: panels have data, rules evaluate."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -96,6 +97,13 @@ def _panels() -> Iterator[tuple[str, str]]:
                 yield panel["title"], target["expr"].replace("$__rate_interval", "30s")
 
 
+def _scaling_query() -> str:
+    """Return the query by which the chart has KEDA scale workers."""
+    template = (OBSERVABILITY.parent / "helm/mailroom/templates/_deployment.tpl").read_text()
+    [query] = re.findall(r"^ +query: (.+)$", template, re.MULTILINE)
+    return str(query)
+
+
 def _use(person: Person, provider: Provider) -> None:
     """Cause some of every metric: a token is refreshed, mail arrives and is read."""
     provider.post(f"/users/{person.email}/tokens/expire")
@@ -115,6 +123,9 @@ class TestPrometheus:
             assert time.monotonic() < deadline, empty
             _use(person, provider)
             empty = {title for title, query in _panels() if not prometheus.query(query)} - QUIET
+        # KEDA takes a single number.
+        [scaling] = prometheus.query(_scaling_query())
+        assert (scaling["metric"], float(scaling["value"][1]) >= 0) == ({}, True)
         rules = prometheus.rules()
         assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
         assert len(rules) > 10

@@ -111,7 +111,7 @@ spec:
     - type: prometheus
       metricType: Value
       metadata:
-        serverAddress: {{ $own.autoscaling.prometheus | quote }}
+        serverAddress: {{ required (printf "%s.autoscaling.prometheus must be set beside dueSeconds" .name) $own.autoscaling.prometheus | quote }}
         query: max(mailroom_oldest_due_seconds{lane="live"})
         threshold: {{ $own.autoscaling.dueSeconds | quote }}
 {{- else if $own.autoscaling.enabled }}

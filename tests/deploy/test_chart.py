@@ -499,10 +499,10 @@ class TestAutoscaling:
         [scaled] = _of(resources, "ScaledObject").values()
         assert (scaled["apiVersion"], scaled["metadata"]["name"]) == ("keda.sh/v1alpha1", "mailroom-worker")
         spec = ScaledObjectSpec.model_validate(scaled["spec"])
-        assert spec.scaleTargetRef.name == "mailroom-worker"
-        assert (spec.minReplicaCount, spec.maxReplicaCount) == (2, 10)
+        assert spec.scale_target_ref.name == "mailroom-worker"
+        assert (spec.min_replica_count, spec.max_replica_count) == (2, 10)
         assert [trigger.type for trigger in spec.triggers] == ["cpu", "prometheus"]
-        assert spec.triggers[1].model_dump()["metadata"] == {
+        assert spec.triggers[1].model_dump(by_alias=True)["metadata"] == {
             "serverAddress": "http://prometheus:9090",
             # tests/e2e/test_dashboard.py asks it of a Prometheus.
             "query": 'max(mailroom_oldest_due_seconds{lane="live"})',
@@ -510,12 +510,14 @@ class TestAutoscaling:
         }
 
     def test_by_lateness_takes_a_behaviour_of_ones_own(self) -> None:
-        behaviour = {"scaleUp": {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}], "selectPolicy": "Max"}}
+        behaviour = {
+            "scaleUp": {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}], "selectPolicy": "Max"}
+        }
         [scaled] = _of(
             _rendered("--set", BY_LATENESS, "--set-json", f"worker.autoscaling.behaviour={json.dumps(behaviour)}"),
             "ScaledObject",
         ).values()
-        found = ScaledObjectSpec.model_validate(scaled["spec"]).model_dump(exclude_none=True)
+        found = ScaledObjectSpec.model_validate(scaled["spec"]).model_dump(exclude_none=True, by_alias=True)
         assert found["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleUp"] == behaviour["scaleUp"]
 
     def test_by_lateness_needs_a_prometheus(self) -> None:

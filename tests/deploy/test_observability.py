@@ -3,8 +3,9 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -13,6 +14,8 @@ from fastapi.routing import APIRoute
 
 from services.gateway.requests.prefer_header import WaitSeconds
 from tests.docs.test_api import described_routes
+
+type Services = dict[str, dict[str, Any]]
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "deploy/observability"
@@ -30,6 +33,23 @@ SERVED = {
     "redis_memory_used_bytes",
     "redis_up",
 }
+
+
+def _services(*texts: str) -> Services:
+    """Return the services of compose files."""
+    return {name: service for text in texts for name, service in yaml.safe_load(text)["services"].items()}
+
+
+def _development() -> Services:
+    return _services((ROOT / "docker-compose.yml").read_text(), (OBSERVABILITY / "compose.yml").read_text())
+
+
+def _production() -> Services:
+    """Return the services of production with the override of docs/observe.md."""
+    [override] = re.findall(
+        r"^```yaml\n(services:\n.*?)^```", (ROOT / "docs/observe.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    return _services((ROOT / "deploy/compose.production.yml").read_text(), override)
 
 
 def alerts() -> set[str]:
@@ -102,9 +122,21 @@ class TestExporters:
         jobs = yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text())["scrape_configs"]
         targets = [target for job in jobs for one in job.get("static_configs", ()) for target in one["targets"]]
         exporters = {name for name in services if name.endswith("-exporter")}
-        assert {target.partition(":")[0] for target in targets} == exporters == {"postgres-exporter", "redis-exporter"}
+        assert {target.partition(":")[0] for target in targets} == exporters
 
-    def test_and_what_they_watch_share_a_network_with_prometheus(self) -> None:
-        services = yaml.safe_load((OBSERVABILITY / "compose.yml").read_text())["services"]
-        for name in ("postgres-exporter", "redis-exporter"):
-            assert {"data", *services["prometheus"]["networks"]} <= set(services[name]["networks"])
+
+@pytest.mark.parametrize("composed", [_development, _production], ids=["development", "production"])
+class TestNetworks:
+    def test_lead_prometheus_to_each_process_that_it_scrapes(self, composed: Callable[[], Services]) -> None:
+        services = composed()
+        mine = set(services["prometheus"]["networks"])
+        for job in yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text())["scrape_configs"]:
+            named = [name for one in job.get("dns_sd_configs", ()) for name in one["names"]]
+            named += [target.partition(":")[0] for one in job.get("static_configs", ()) for target in one["targets"]]
+            [name] = named
+            assert mine & set(services[name]["networks"]), name
+
+    def test_lead_exporters_to_what_they_watch(self, composed: Callable[[], Services]) -> None:
+        services = composed()
+        for name in ("postgres", "redis"):
+            assert set(services[f"{name}-exporter"]["networks"]) & set(services[name]["networks"]), name

@@ -80,7 +80,7 @@ def _configuration(stack: RunningStack) -> dict[str, Any]:
     admin = {f"mailroom-{name}": stack.variables[f"{name.upper()}_ADMIN_PORT"] for name in PROCESSES}
     names = [job["job_name"] for job in shipped["scrape_configs"]]
     # The stack has no console and no exporters.
-    assert set(names) == {*admin, "mailroom-console", "postgres", "redis"}
+    assert set(names) == {*admin, "mailroom-console", "postgres", "redis", "node"}
     jobs = {name: f"127.0.0.1:{admin[name]}" for name in names if name in admin}
     return {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

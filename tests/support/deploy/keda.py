@@ -6,27 +6,28 @@ Source: keda.sh_scaledobjects.yaml of KEDA 2.16; `metricType` as the scalers of 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
 
 
 class _Policy(_Closed):
     type: Literal["Pods", "Percent"]
     value: int
-    periodSeconds: Annotated[int, Field(gt=0, le=1800)]
+    period_seconds: Annotated[int, Field(gt=0, le=1800)]
 
 
 class _Rules(_Closed):
     policies: list[_Policy] | None = None
-    selectPolicy: Literal["Max", "Min", "Disabled"] | None = None
-    stabilizationWindowSeconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    select_policy: Literal["Max", "Min", "Disabled"] | None = None
+    stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
 
 
 class _Behavior(_Closed):
-    scaleUp: _Rules | None = None
-    scaleDown: _Rules | None = None
+    scale_up: _Rules | None = None
+    scale_down: _Rules | None = None
 
 
 class _AutoscalerConfig(_Closed):
@@ -35,47 +36,47 @@ class _AutoscalerConfig(_Closed):
 
 
 class _Advanced(_Closed):
-    horizontalPodAutoscalerConfig: _AutoscalerConfig | None = None
-    restoreToOriginalReplicaCount: bool | None = None
+    horizontal_pod_autoscaler_config: _AutoscalerConfig | None = None
+    restore_to_original_replica_count: bool | None = None
 
 
 class _Target(_Closed):
     name: str
-    apiVersion: str | None = None
+    api_version: str | None = None
     kind: str | None = None
-    envSourceContainerName: str | None = None
+    env_source_container_name: str | None = None
 
 
 class _ByCpu(_Closed):
     class _Metadata(_Closed):
         value: Annotated[str, Field(pattern=r"^[0-9]+$")]
-        containerName: str | None = None
+        container_name: str | None = None
 
     type: Literal["cpu"]
-    metricType: Literal["Utilization", "AverageValue"]
+    metric_type: Literal["Utilization", "AverageValue"]
     metadata: _Metadata
 
 
 class _ByPrometheus(_Closed):
     class _Metadata(_Closed):
-        serverAddress: Annotated[str, Field(pattern=r"^https?://.")]
+        server_address: Annotated[str, Field(pattern=r"^https?://.")]
         query: str
         threshold: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 
     type: Literal["prometheus"]
-    metricType: Literal["Value", "AverageValue"]
+    metric_type: Literal["Value", "AverageValue"]
     metadata: _Metadata
 
 
 class ScaledObjectSpec(_Closed):
     """The specification, with the triggers that the chart uses."""
 
-    scaleTargetRef: _Target
+    scale_target_ref: _Target
     triggers: list[Annotated[_ByCpu | _ByPrometheus, Field(discriminator="type")]]
-    minReplicaCount: int | None = None
-    maxReplicaCount: int | None = None
-    idleReplicaCount: int | None = None
-    pollingInterval: int | None = None
-    cooldownPeriod: int | None = None
-    initialCooldownPeriod: int | None = None
+    min_replica_count: int | None = None
+    max_replica_count: int | None = None
+    idle_replica_count: int | None = None
+    polling_interval: int | None = None
+    cooldown_period: int | None = None
+    initial_cooldown_period: int | None = None
     advanced: _Advanced | None = None

@@ -171,10 +171,14 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdPage:
-    """A page of message ids in the provider's order. The last page has no `next_page_token`; a page may be empty."""
+    """A page of message ids in the provider's order. The last page has no `next_page_token`; a page may be empty.
+
+    `skips_none` on the last page: all pages show the mailbox as it was at one time, so none has skipped a message.
+    """
 
     listed: list[ListedId]
     next_page_token: str | None
+    skips_none: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Listing of the provider's ids, page by page, in passes from the top until a pass shows nothing new.
 
 If page tokens are offsets, a deletion between two pages makes the second one skip a message. A pass without an unknown
-message, and without a deletion in history meanwhile, has skipped none.
+message, and without a deletion in history meanwhile, has skipped none; some providers tell that by themselves.
 """
 
 import asyncio
@@ -95,6 +95,7 @@ async def list_page(turn: TurnContext, state: SyncProgress) -> None:
 
     Raises ListingsLagError, ProviderError and the errors of calls.
     """
+    skips_none = False
     with contextlib.suppress(ListingEndedError):
         if not state.listing_ended:
             await _wait_for_index(state)
@@ -103,11 +104,11 @@ async def list_page(turn: TurnContext, state: SyncProgress) -> None:
             except EndlessPagesError as error:
                 await _failed_at_token(turn, state, error)
                 raise
-            await _list_page(turn, state)
+            skips_none = await _list_page(turn, state)
             async with turn.reading() as connection:
                 state = await sync_state.load(connection, turn.mailbox_id)
         if state.listing_ended:
-            await _end_pass(turn, state)
+            await _end_pass(turn, state, skips_none=skips_none)
 
 
 async def _wait_for_index(state: SyncProgress) -> None:
@@ -120,18 +121,19 @@ async def _wait_for_index(state: SyncProgress) -> None:
     await asyncio.sleep(max(0.0, pause, lag))
 
 
-async def _list_page(turn: TurnContext, state: SyncProgress) -> None:
+async def _list_page(turn: TurnContext, state: SyncProgress) -> bool:
+    """List a page; return whether its listing has surely skipped no message."""
     costs = turn.provider.costs
     may_ask_history = state.listing_pass > 1 and state.listing in _TO_FETCH
     async with turn.calls.reserved(costs.list_ids + may_ask_history * costs.list_changes, live=False):
-        await _list_and_record(turn, state)
+        return await _list_and_record(turn, state)
 
 
-async def _list_and_record(turn: TurnContext, state: SyncProgress) -> None:
+async def _list_and_record(turn: TurnContext, state: SyncProgress) -> bool:
     left = None if state.listing_target is None else max(0, state.listing_target - state.listed_count)
     page = await _ask(turn, state, size=max(1, min(turn.provider.page_size, left or turn.provider.page_size)))
     if page is None:
-        return
+        return False
     # Some providers send more than the requested number.
     listed = page.listed[:left]
     is_last = state.listing is Listing.HEAD or _is_full(state, state.listed_count + len(listed))
@@ -148,6 +150,7 @@ async def _list_and_record(turn: TurnContext, state: SyncProgress) -> None:
             next_page_token=next_page_token,
             trail=trail,
         )
+    return page.skips_none
 
 
 def _is_full(state: SyncProgress, listed: int) -> bool:
@@ -255,9 +258,10 @@ async def _record(
     return found
 
 
-async def _end_pass(turn: TurnContext, state: SyncProgress) -> None:
+async def _end_pass(turn: TurnContext, state: SyncProgress, *, skips_none: bool) -> None:
     """End a completely listed pass: end the listing or start its next pass."""
-    missed = state.listing_page_token is not None and await _may_have_missed(turn, state)
+    can_skip = state.listing_page_token is not None and not skips_none
+    missed = can_skip and await _may_have_missed(turn, state)
     length = Length.PLAUSIBLE
     if not missed and not _is_full(state, state.listed_count):
         length = await length_of(turn, state)

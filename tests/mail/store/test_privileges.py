@@ -24,7 +24,7 @@ NOT_CALLED_BY_WORKERS = {"control/mailboxes.py: upsert"}
 def statements() -> Iterator[Statement]:
     """Yield the statements of the store that read or write tables."""
     for statement in statements_of(ROOT, STORE, recorded=composed()):
-        if not statement.sql.lstrip().startswith("NOTIFY"):
+        if not statement.sql.lstrip().startswith(("NOTIFY", "SET ")):
             yield statement
 
 

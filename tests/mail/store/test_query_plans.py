@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from services.mail.store.connection import Connection
-from services.mail.store.folder_history import arrivals
+from services.mail.store.folder_history import arrivals, locations
 from services.mail.store.sync import fetch_queue
 from tests.support.mail.query_plans import PlannedConnection
 
 OTHERS = 300
 OWN = 2_000
+# Long ids make their index the one that costs most, as some sizes of a table do.
 _PLACES = """
     INSERT INTO mail_locations (mailbox_id, folder_id, generation, key, external_id, size, arrived_at, marks)
-    SELECT $1, 1 + n % 12, 1, lpad(n::text, 10, '0'), 'm' || n, n, now() - make_interval(secs => n), '{}'
+    SELECT $1, 1 + n % 12, 1, lpad(n::text, 10, '0'), rpad(n || 'm', 200, 'x'), n,
+        now() - make_interval(secs => n), '{}'
     FROM generate_series(1, $2::int) n
 """
 _QUEUED = """
@@ -39,13 +41,26 @@ async def fill(connection: Connection, statement: str, *, table: str, known: int
 
 
 class TestStatementsForANewMailbox:
-    @pytest.mark.long  # of two indexes that cost alike without statistics, the planner now and then takes the other one
     async def test_look_up_whether_a_listed_message_is_elsewhere(
         self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
     ) -> None:
         await fill(connection, _PLACES, table="mail_locations", known=other_id, new=mailbox_id)
         await arrivals.newest(planned, mailbox_id, below=None, hidden=[], limit=500)
         assert planned.rows < 3 * OWN
+
+    async def test_look_up_where_messages_are(
+        self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
+    ) -> None:
+        await fill(connection, _PLACES, table="mail_locations", known=other_id, new=mailbox_id)
+        await locations.of_messages(planned, mailbox_id, [f"{number}m".ljust(200, "x") for number in range(1, 51)])
+        assert planned.rows < OWN / 10
+
+    async def test_look_for_dead_letters_in_no_long_queue(
+        self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
+    ) -> None:
+        await fill(connection, _QUEUED, table="fetch_queue", known=other_id, new=mailbox_id)
+        await fetch_queue.clear_dead_letters(planned, mailbox_id)
+        assert planned.rows < 10
 
     async def test_look_up_the_queued_messages_that_were_fetched(
         self, connection: Connection, planned: Any, mailbox_id: int, other_id: int

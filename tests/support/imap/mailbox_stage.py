@@ -182,6 +182,7 @@ async def open_imap_stage(
     workers: int = 1,
     idles: bool = True,
     step_seconds: float = STEP_SECONDS,
+    page_size: int = ImapProvider.page_size,
     alter: Alter | None = None,
     login_window: float = LOGIN_WINDOW,
     **options: Any,
@@ -211,6 +212,7 @@ async def open_imap_stage(
                     pool=pool,
                     step_seconds=step_seconds,
                 )
+                adapter.page_size = page_size
                 yield {"yandex": adapter}
 
         accounts = ImapAccounts(at_provider=at_provider)

@@ -17,12 +17,23 @@ class PlannedConnection:
         self._connection = connection
         self.rows = 0
 
+    def transaction(self) -> Any:
+        """Open a transaction of the connection."""
+        return self._connection.transaction()
+
     async def fetch(self, query: str, *arguments: object) -> list[Any]:
         """Execute a query, and return nothing."""
+        await self.execute(query, *arguments)
+        return []
+
+    async def execute(self, query: str, *arguments: object) -> None:
+        """Execute a statement."""
+        if query.startswith("SET "):
+            await self._connection.execute(query)
+            return
         given = await self._connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}", *arguments)
         [explained] = json.loads(given)
         self.rows += sum(_rows(node) for node in _nodes(explained["Plan"]))
-        return []
 
 
 def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

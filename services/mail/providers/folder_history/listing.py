@@ -17,11 +17,13 @@ from services.mail.store.folder_history.arrivals import Place, place_of
 class ListingPage:
     """A page of ids, each message once however many folders it is in. The last page has no `token`.
 
-    Within a page the messages of a folder follow each other: they are fetched together.
+    Within a page the messages of a folder follow each other: they are fetched together. `skips_none` says that there
+    was no record since the first page: what moves between two pages can be on neither.
     """
 
     external_ids: Sequence[str]
     token: str | None
+    skips_none: bool
 
 
 async def list_page(
@@ -34,7 +36,7 @@ async def list_page(
     """
     known = await known_folders(context)
     hidden = [each.folder_id for each in known.values() if each.folder.role in without_roles]
-    below = None if token is None else _place_in(token)
+    revision, below = (context.state.revision, None) if token is None else _place_in(token)
     while True:
         async with context.reading() as connection:
             listed = await arrivals.newest(connection, context.mailbox_id, below=below, hidden=hidden, limit=limit)
@@ -44,7 +46,11 @@ async def list_page(
         # With their ids they may turn out to be messages that are listed at another place.
         hidden += await _identify(context, known, unknown)
     ids = [each.external_id for each in _by_folder(listed) if each.external_id is not None]
-    return ListingPage(external_ids=ids, token=_token_of(listed[-1]) if len(listed) == limit else None)
+    return ListingPage(
+        external_ids=ids,
+        token=_token_of(listed[-1], revision=revision) if len(listed) == limit else None,
+        skips_none=context.state.revision == revision,
+    )
 
 
 def _by_folder(listed: Sequence[Location]) -> list[Location]:
@@ -55,14 +61,16 @@ def _by_folder(listed: Sequence[Location]) -> list[Location]:
     return sorted(listed, key=lambda each: order[each.folder_id])
 
 
-def _token_of(last: Location) -> str:
+def _token_of(last: Location, *, revision: int) -> str:
+    """Return the token of the page after a message; `revision` is that of the first page."""
     place = place_of(last)
-    return json.dumps([place.arrived_at.isoformat(), place.folder_id, place.generation, place.key])
+    return json.dumps([revision, place.arrived_at.isoformat(), place.folder_id, place.generation, place.key])
 
 
-def _place_in(token: str) -> Place:
-    arrived_at, folder_id, generation, key = json.loads(token)
-    return Place(datetime.fromisoformat(arrived_at), folder_id, generation, key)
+def _place_in(token: str) -> tuple[int, Place]:
+    *revision, arrived_at, folder_id, generation, key = json.loads(token)
+    # Those of earlier releases have no revision.
+    return (revision or [-1])[0], Place(datetime.fromisoformat(arrived_at), folder_id, generation, key)
 
 
 async def _identify(context: PassContext, known: Mapping[int, KnownFolder], unknown: Sequence[Location]) -> list[int]:

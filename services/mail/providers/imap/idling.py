@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,12 +22,15 @@ from services.mail.providers.imap.labels import marks_of
 from services.mail.providers.imap.look import RECENT
 from services.mail.providers.imap.look_plan import FolderState
 from services.mail.store.connection import Pool
+from services.mail.store.control import schedule
 from services.mail.store.folder_history import folders, locations
 
 # Seconds of a connection after which its loss is no sign of a server that refuses to keep any.
 _STABLE: Final = 60.0
 # Seconds, at most, after which a lost connection is opened again, so that many are not opened at once.
 _LONGEST_PAUSE: Final = 5.0
+# Seconds after which it is looked again whether a turn is due. Turns that follow each other are milliseconds apart.
+_BETWEEN_TURNS: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -46,6 +50,17 @@ class Inbox:
     mailbox_id: int
     pool: Pool
     hidden_marks: AbstractSet[str]
+
+    async def rests(self, *, stop: asyncio.Event) -> None:
+        """Wait until no turn is due, or until `stop`. A turn may well end without a use of the connection."""
+        while not stop.is_set() and await self._is_due():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_BETWEEN_TURNS):
+                    await stop.wait()
+
+    async def _is_due(self) -> bool:
+        async with self.pool.acquire() as connection:
+            return await schedule.is_due(connection, self.mailbox_id)
 
     async def select(self, connection: Connection) -> bool:
         """Select the inbox, unless it is watched; return False if a pass is to look at it. Raises ImapError.
@@ -92,10 +107,14 @@ class Inbox:
 async def wait_for_news(inbox: Inbox, connection: Connection, *, announcer: Announcer, stop: asyncio.Event) -> None:
     """Announce news of the inbox until `stop` or the loss of the connection, which is announced, too.
 
-    The inbox stays selected: what changes after the look at its begin the server tells, while it idles or before.
+    It begins once no turn is due: the many turns of a first sync would each compare the marks of the inbox. The inbox
+    stays selected: what changes after the look at its begin the server tells, while it idles or before.
     """
     began = time.monotonic()
     try:
+        await inbox.rests(stop=stop)
+        if stop.is_set():
+            return
         if not await inbox.select(connection):
             await announcer.announce(inbox.mailbox_id)
         heard = 0

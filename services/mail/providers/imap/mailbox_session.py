@@ -97,7 +97,11 @@ class ImapMailboxSession:
             return await self._list_by_label(label_id, after=token or "")
         hidden = frozenset() if include_spam_trash else HIDING_ROLES
         page = await history.list_page(token=token, limit=page_size, without_roles=hidden)
-        return IdPage(listed=[_listed(each) for each in page.external_ids], next_page_token=page.token)
+        return IdPage(
+            listed=[_listed(each) for each in page.external_ids],
+            next_page_token=page.token,
+            skips_none=page.skips_none,
+        )
 
     async def _list_by_label(self, label_id: str, *, after: str) -> IdPage:
         async with self._pool.acquire() as connection:

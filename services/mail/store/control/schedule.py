@@ -226,6 +226,14 @@ async def seconds_until_due(
     return seconds
 
 
+async def is_due(connection: Connection, mailbox_id: int) -> bool:
+    """Return whether a turn with the mailbox is due or under way."""
+    due: bool | None = await connection.fetchval(
+        "SELECT due_at <= now() FROM mailbox_schedule WHERE mailbox_id = $1", mailbox_id
+    )
+    return bool(due)
+
+
 async def fence(connection: Connection, lease: Lease) -> int:
     """Begin a worker's writing transaction; return the newest hint. Raises LeaseLostError.
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from services.mail.providers.folder_history.model import Location
 from services.mail.store.connection import Connection
+from services.mail.store.folder_history.index_order import index_order
 from services.mail.store.folder_history.locations import COLUMNS, location_of
 
 
@@ -32,35 +33,37 @@ async def newest(
     A message that is in no folder any more keeps its places until a pass has decided that it is deleted. One without an
     id in a folder that is numbered anew is left out: nothing can tell its id, and the next look finds it as a new one.
     """
-    rows = await connection.fetch(
-        f"""
-        SELECT {COLUMNS} FROM mail_locations l
-        -- With a limit the planner looks the message up: it may know nothing of a mailbox, and then compares all rows.
-        -- Now and then it still does, where two indexes seem to cost the same.
-        LEFT JOIN LATERAL (
-            SELECT true AS is_first FROM mail_locations o
-            WHERE o.mailbox_id = $1 AND o.external_id = l.external_id AND o.folder_id <> ALL($2::bigint[])
-                AND CASE WHEN (o.gone_in IS NULL) = (l.gone_in IS NULL)
-                    THEN (o.arrived_at, o.folder_id, o.generation, o.key)
-                        > (l.arrived_at, l.folder_id, l.generation, l.key)
-                    ELSE o.gone_in IS NULL END
-            LIMIT 1
-        ) other ON true
-        WHERE l.mailbox_id = $1 AND l.folder_id <> ALL($2::bigint[]) AND other.is_first IS NULL
-            AND (l.arrived_at, l.folder_id, l.generation, l.key) < (coalesce($3::timestamptz, 'infinity'), $4, $5, $6)
-            AND (l.external_id IS NOT NULL OR (l.gone_in IS NULL AND EXISTS (
-                SELECT FROM mail_folders f WHERE f.mailbox_id = $1 AND f.folder_id = l.folder_id
-                    AND f.generation = l.generation)))
-        ORDER BY l.arrived_at DESC, l.folder_id DESC, l.generation DESC, l.key DESC LIMIT $7
-        """,
-        mailbox_id,
-        list(hidden),
-        None if below is None else below.arrived_at,
-        0 if below is None else below.folder_id,
-        0 if below is None else below.generation,
-        "" if below is None else below.key,
-        limit,
-    )
+    async with index_order(connection):
+        rows = await connection.fetch(
+            f"""
+            SELECT {COLUMNS} FROM mail_locations l
+            -- A range of one id has an order, unlike an equality, and with a limit it is looked up for each row.
+            LEFT JOIN LATERAL (
+                SELECT true AS is_first FROM mail_locations o
+                WHERE o.mailbox_id = $1 AND o.external_id BETWEEN l.external_id AND l.external_id
+                    AND o.folder_id <> ALL($2::bigint[])
+                    AND CASE WHEN (o.gone_in IS NULL) = (l.gone_in IS NULL)
+                        THEN (o.arrived_at, o.folder_id, o.generation, o.key)
+                            > (l.arrived_at, l.folder_id, l.generation, l.key)
+                        ELSE o.gone_in IS NULL END
+                ORDER BY o.external_id LIMIT 1
+            ) other ON true
+            WHERE l.mailbox_id = $1 AND l.folder_id <> ALL($2::bigint[]) AND other.is_first IS NULL
+                AND (l.arrived_at, l.folder_id, l.generation, l.key)
+                    < (coalesce($3::timestamptz, 'infinity'), $4, $5, $6)
+                AND (l.external_id IS NOT NULL OR (l.gone_in IS NULL AND EXISTS (
+                    SELECT FROM mail_folders f WHERE f.mailbox_id = $1 AND f.folder_id = l.folder_id
+                        AND f.generation = l.generation)))
+            ORDER BY l.arrived_at DESC, l.folder_id DESC, l.generation DESC, l.key DESC LIMIT $7
+            """,
+            mailbox_id,
+            list(hidden),
+            None if below is None else below.arrived_at,
+            0 if below is None else below.folder_id,
+            0 if below is None else below.generation,
+            "" if below is None else below.key,
+            limit,
+        )
     return [location_of(row) for row in rows]
 
 

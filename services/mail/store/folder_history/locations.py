@@ -8,6 +8,7 @@ import asyncpg
 from services.mail.providers.folder_history.model import Location
 from services.mail.providers.folder_history.port import Item, KeyRange
 from services.mail.store.connection import Connection
+from services.mail.store.folder_history.index_order import index_order
 
 COLUMNS = "folder_id, generation, key, external_id, size, arrived_at, marks, gone_in"
 _SEPARATOR = "\x1f"
@@ -28,12 +29,18 @@ def location_of(row: asyncpg.Record) -> Location:
 
 
 async def of_messages(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> list[Location]:
-    """Return all locations of these messages."""
-    rows = await connection.fetch(
-        f"SELECT {COLUMNS} FROM mail_locations WHERE mailbox_id = $1 AND external_id = ANY($2::text[])",
-        mailbox_id,
-        external_ids,
-    )
+    """Return all locations of these messages, each of which is given once."""
+    async with index_order(connection):
+        rows = await connection.fetch(
+            f"""
+            SELECT {COLUMNS} FROM unnest($2::text[]) AS g(id) CROSS JOIN LATERAL (
+                SELECT * FROM mail_locations l
+                WHERE l.mailbox_id = $1 AND l.external_id BETWEEN g.id AND g.id ORDER BY l.external_id OFFSET 0
+            ) found
+            """,
+            mailbox_id,
+            external_ids,
+        )
     return [location_of(row) for row in rows]
 
 

@@ -76,8 +76,10 @@ async def clear_dead_letters(connection: Connection, mailbox_id: int) -> None:
     """Delete the dead letters of queued messages."""
     await connection.execute(
         """
-        DELETE FROM dead_letters d USING fetch_queue i
-        WHERE d.mailbox_id = $1 AND i.mailbox_id = $1 AND i.external_id = d.external_id
+        DELETE FROM dead_letters d
+        -- With a limit each letter is looked up in the queue: most mailboxes have none, and the queue can be long.
+        WHERE d.mailbox_id = $1 AND (
+            SELECT true FROM fetch_queue i WHERE i.mailbox_id = $1 AND i.external_id = d.external_id LIMIT 1)
         """,
         mailbox_id,
     )

@@ -100,6 +100,19 @@ class TestListing:
         page = await observed.history.list_page(token=page.token, limit=3)
         assert page.external_ids == ["d"]
 
+    async def test_tells_whether_messages_have_moved_between_its_pages(self, observed: ObservedHistory) -> None:
+        observed.provider.create("Work")
+        for content in "abcd":
+            observed.provider.add("Inbox", content)
+        await observed.look()
+        first = await observed.history.list_page(token=None, limit=2)
+        second = await observed.history.list_page(token=first.token, limit=3)
+        assert second.skips_none
+        assert (len(first.external_ids), len(second.external_ids), second.token) == (2, 2, None)
+        observed.provider.move("Inbox", 1, "Work")
+        await observed.look()
+        assert not (await observed.history.list_page(token=first.token, limit=3)).skips_none
+
     async def test_waits_for_a_folder_that_fails_as_long_as_it_may_recover(self, observed: ObservedHistory) -> None:
         observed.provider.add("Inbox", "a")
         observed.provider.create("Work")

@@ -1,9 +1,16 @@
 """Connections are kept by one worker, and the server announces news of the inbox over them."""
 
+import asyncio
+import random
+
 import pytest
 
+from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.idling import Announcer, Inbox, wait_for_news
+from services.mail.store.control import schedule
 from tests.support.imap.mailbox_stage import ImapStage, open_imap_stage
 from tests.support.mail.servers import Servers
+from tests.support.mail.stored import add_mailbox
 from tests.support.mail.waiting import eventually
 from tests.support.sandbox.imap_servers import EMAIL
 
@@ -41,6 +48,54 @@ async def until_polled(stage: ImapStage, *, times: int) -> None:
         return (await calls(stage)).get("imap.list", 0) >= enough
 
     await eventually(are_made)
+
+
+class UnusedConnection(Connection):
+    """Fails when it is used."""
+
+    def __init__(self) -> None:
+        pass
+
+
+async def make_due(servers: Servers, mailbox_id: int, seconds: float) -> None:
+    """Let the next turn be due in so many seconds."""
+    async with servers.pool.acquire() as connection:
+        await connection.execute(
+            "UPDATE mailbox_schedule SET due_at = now() + make_interval(secs => $2) WHERE mailbox_id = $1",
+            mailbox_id,
+            seconds,
+        )
+
+
+class TestDueTurns:
+    async def test_come_before_idling(self, servers: Servers) -> None:
+        await servers.empty()
+        async with servers.pool.acquire() as connection:
+            mailbox_id = (await add_mailbox(connection)).mailbox_id
+            await schedule.trigger(connection, mailbox_id)
+        inbox = Inbox(mailbox_id=mailbox_id, pool=servers.pool, hidden_marks=frozenset())
+        waiting = asyncio.create_task(inbox.rests(stop=asyncio.Event()))
+        await asyncio.wait([waiting], timeout=0.5)
+        assert not waiting.done()
+        await make_due(servers, mailbox_id, 3600)
+        await asyncio.wait_for(waiting, 20)
+
+    async def test_have_the_connection_at_once(self, servers: Servers) -> None:
+        await servers.empty()
+        async with servers.pool.acquire() as connection:
+            mailbox_id = (await add_mailbox(connection)).mailbox_id
+            await schedule.trigger(connection, mailbox_id)
+        inbox = Inbox(mailbox_id=mailbox_id, pool=servers.pool, hidden_marks=frozenset())
+        announced: list[int] = []
+
+        async def announce(mailbox_id: int) -> None:
+            announced.append(mailbox_id)
+
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, stop.set)
+        announcer = Announcer(announce=announce, generator=random.Random(1))
+        await asyncio.wait_for(wait_for_news(inbox, UnusedConnection(), announcer=announcer, stop=stop), 20)
+        assert announced == []
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -19,6 +19,12 @@ class TestSync:
             await stage.equals()
             assert report.dead_letter_count == 0
 
+    async def test_looks_at_the_folders_once(self, servers: Servers, profile: str) -> None:
+        async with open_imap_stage(servers, profile, messages=10, page_size=4) as stage:
+            await stage.sync(count=None)
+            calls = (await stage.imap.control("GET", "calls"))["methods"]
+            assert calls["imap.list"]["calls"] == 1
+
     async def test_goes_on_with_a_pass_that_takes_many_calls(self, servers: Servers, profile: str) -> None:
         async with open_imap_stage(servers, profile, messages=10, step_seconds=0.0) as stage:
             await stage.sync(count=None)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
@@ -67,15 +67,17 @@ async def _fetch_attributes(connection: Connection, arguments: Sequence[Argument
 
 
 def attributes_in(responses: Sequence[Data]) -> dict[int, Attributes]:
-    """Return the attributes in FETCH responses. One without a UID, or that cannot be read, is left out."""
-    found: dict[int, Attributes] = {}
+    """Return the attributes in FETCH responses. One without a UID, or that cannot be read, is left out.
+
+    Several responses about a message add up.
+    """
+    found: dict[int, dict[str, Value]] = {}
     for response in responses:
         given = fetched_in(response)
         uid = None if given is None else number_of(given.get("UID"))
-        if given is None or uid is None or not 0 < uid <= HIGHEST_UID:
-            continue
-        found[uid] = _merged(found.get(uid, Attributes(uid=uid)), given)
-    return found
+        if given is not None and uid is not None and 0 < uid <= HIGHEST_UID:
+            found[uid] = found.get(uid, {}) | given
+    return {uid: _attributes_of(uid, given) for uid, given in found.items()}
 
 
 def fetched_in(response: Data | Status) -> dict[str, Value] | None:
@@ -88,15 +90,14 @@ def fetched_in(response: Data | Status) -> dict[str, Value] | None:
         return None
 
 
-def _merged(known: Attributes, given: Mapping[str, Value]) -> Attributes:
-    """Return the attributes with those that another response about the message gives."""
+def _attributes_of(uid: int, given: Mapping[str, Value]) -> Attributes:
     flags, object_id = given.get("FLAGS"), given.get("EMAILID")
-    return replace(
-        known,
-        flags=_flags(flags) if isinstance(flags, list) else known.flags,
-        arrived_at=_date(given.get("INTERNALDATE")) or known.arrived_at,
-        size=known.size if (size := number_of(given.get("RFC822.SIZE"))) is None else size,
-        object_id=_text_in(object_id) if isinstance(object_id, list) else known.object_id,
+    return Attributes(
+        uid=uid,
+        flags=_flags(flags) if isinstance(flags, list) else None,
+        arrived_at=_date(given.get("INTERNALDATE")),
+        size=number_of(given.get("RFC822.SIZE")),
+        object_id=_text_in(object_id) if isinstance(object_id, list) else None,
     )
 
 

@@ -13,12 +13,16 @@ _DEEPEST: Final = 200
 # Each alternative begins with another byte, and quantifiers are possessive: time is linear whatever a server sends.
 _TOKEN: Final = re.compile(
     rb"""
-    (?P<space>\s++) | (?P<open>\() | (?P<close>\))
-    | "(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)"
-    | (?P<atom>(?:[^\s()"\[]++ | \[[^\[\]\r\n]*+\] | \[)++)
+    \s*+ (?:
+    ((?:[^\s()"\[]++ | \[[^\[\]\r\n]*+\] | \[)++)
+    | (\() | (\))
+    | "([^"\\]*+(?:\\.[^"\\]*+)*+)"
+    | (.) | \Z
+    )
     """,
     re.VERBOSE | re.DOTALL,
 )
+_ATOM, _OPEN, _CLOSE, _QUOTED, _OTHER = range(1, 6)
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
@@ -47,35 +51,35 @@ def values_of(frame: Frame, *, start: int = 0) -> list[Value]:
 
 
 def _add_text(stack: list[list[Value]], text: bytes, position: int) -> None:
+    values = stack[-1]
     for token in _TOKEN.finditer(text, position):
-        if token.start() != position:
-            break
-        position = token.end()
-        match token.lastgroup:
-            case "open":
-                _open(stack)
-            case "close":
-                _close(stack)
-            case "quoted":
-                stack[-1].append(_ESCAPED.sub(rb"\1", token["quoted"]))
-            case "atom":
-                stack[-1].append(None if token["atom"].upper() == b"NIL" else Atom(token["atom"]))
-    if position != len(text):
-        raise MalformedResponseError("a string without its end")
+        kind = token.lastindex
+        if kind == _ATOM:
+            values.append(Atom(token[kind]) if token[kind].upper() != b"NIL" else None)
+        elif kind == _OPEN:
+            values = _open(stack)
+        elif kind == _CLOSE:
+            values = _close(stack)
+        elif kind == _QUOTED:
+            values.append(_ESCAPED.sub(rb"\1", token[kind]))
+        elif kind == _OTHER:
+            raise MalformedResponseError("a string without its end")
 
 
-def _open(stack: list[list[Value]]) -> None:
+def _open(stack: list[list[Value]]) -> list[Value]:
     if len(stack) > _DEEPEST:
         raise MalformedResponseError("lists are nested too deeply")
     inner: list[Value] = []
     stack[-1].append(inner)
     stack.append(inner)
+    return inner
 
 
-def _close(stack: list[list[Value]]) -> None:
+def _close(stack: list[list[Value]]) -> list[Value]:
     if len(stack) == 1:
         raise MalformedResponseError("the end of a list without its beginning")
     stack.pop()
+    return stack[-1]
 
 
 def text_of(value: Value) -> bytes | None:

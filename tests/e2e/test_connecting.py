@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from mailroom_client import Mailroom
 
 from deploy.local.environment import Settings
 from deploy.local.home import Home
@@ -43,6 +44,11 @@ class TestConnection:
         assert len(listed_mail) == len(provider.truth(email)) > 0
         [listed] = shop.get("/mailboxes", external_user_id="42").json()["mailboxes"]
         assert (listed["mailbox_id"], listed["user_id"]) == (mailbox["mailbox_id"], mailbox["user_id"])
+        # Operations that a user may call without a mailbox.
+        with Mailroom(str(shop.http.base_url), token=shop.key) as client:
+            thread = client.emails.thread(listed_mail[0]["thread_id"], mailbox["mailbox_id"])
+            assert listed_mail[0]["id"] in {message.id for message in thread.emails}
+            assert [sync.stored for sync in client.syncs.list(mailbox["mailbox_id"])] == [len(listed_mail)]
 
     def test_again_keeps_ids_and_mail_and_ends_the_lack_of_access(self, shop: BackEnd, provider: Provider) -> None:
         email = provider.new_user(messages=9)

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from mailroom_client import Mailroom, NotFoundError
+from standardwebhooks.webhooks import Webhook
 
+from tests.support.clients.listening import listening, local_receiver
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack
+from tests.support.gateway.samples import schema_of
 
 NewPerson = Callable[..., Person]
 
@@ -52,6 +56,27 @@ class TestCommandLine:
         # Mailroom looks at the mailbox meanwhile.
         [listed], [shown] = command("mailboxes"), ada.get("/mailboxes").json()["mailboxes"]
         assert listed | {"last_synced_at": None} == shown | {"last_synced_at": None}
+
+
+class TestListen:
+    def test_delivers_what_the_reference_library_verifies(
+        self, stack: RunningStack, new_person: NewPerson, provider: Provider, tmp_path: Path
+    ) -> None:
+        ada = new_person()
+        ada.sync()
+        with local_receiver(first=[500]) as receiver, listening(stack, ada, receiver.url, config=tmp_path) as command:
+            secret = command.told(r"secret (whsec_\S+)")
+            provider.deliver(ada.email, subject="Now", text="It is there", to=ada.email)
+            failed, delivered = command.printed(), command.printed()
+        assert (failed["state"], delivered["state"], delivered["tries"]) == ("failing", "delivered", 2)
+        jsonschema_rs.validator_for(schema_of("Delivery")).validate(delivered)
+        first, again = receiver.requests
+        for body, headers in (first, again):
+            event = Webhook(secret).verify(body, headers)
+            assert (event["type"], event["data"]["email"]["subject"]) == ("message.created", "Now")
+        assert first[1]["webhook-id"] == again[1]["webhook-id"] == delivered["event_id"]
+        position = json.loads(again[0])["data"]["position"]
+        assert ada.get(f"/emails/changes?email={ada.email}&since={position}").json()["changes"] == []
 
 
 class TestClient:

@@ -90,7 +90,7 @@ class Webhook(TypedDict):
     id: Annotated[str, Field(description="The id of the webhook", json_schema_extra={"format": "uuid"})]
     url: Annotated[str, Field(description="Where events are sent")]
     events: Annotated[list[str], Field(description="The types of events; empty: all")]
-    mailbox_ids: Annotated[list[str] | None, Field(description="The only mailboxes; null: all of the application")]
+    mailbox_ids: Annotated[list[Uuid] | None, Field(description="The only mailboxes; null: all of the application")]
     description: Annotated[str, Field(description="What it is for")]
     backfill: Annotated[bool, Field(description="Whether changes from before it are sent, too")]
     order: Annotated[Order, _ORDER]
@@ -186,7 +186,7 @@ class WebhookEventData(TypedDict, total=False):
     reason: Annotated[str, Field(description="Why access is denied, or the webhook disabled")]
     sync_id: Annotated[str, Field(description="The sync")]
     error: Annotated[str, Field(description="Why the sync failed")]
-    webhook_id: Annotated[str, Field(description="The webhook that is tested or disabled")]
+    webhook_id: Annotated[Uuid, Field(description="The webhook that is tested or disabled")]
     url: Annotated[str, Field(description="The URL of the webhook that is disabled")]
 
 

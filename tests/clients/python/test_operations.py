@@ -21,7 +21,7 @@ CALLS: dict[str, Callable[[Mailroom], object]] = {
     "getAttachment": lambda client: _opened(client.emails.attachment(ID, "a1")),
     "exportEmails": lambda client: list(client.emails.export(ID)),
     "listThreads": lambda client: list(client.emails.threads(ID)),
-    "getThread": lambda client: client.emails.thread(ID),
+    "getThread": lambda client: client.emails.thread(ID, ID),
     "listLabels": lambda client: client.emails.labels(ID),
     "listChanges": lambda client: client.changes.after(ID, None),
     "streamChanges": lambda client: list(client.changes.stream(ID, "AAAA")),
@@ -58,7 +58,7 @@ CALLS: dict[str, Callable[[Mailroom], object]] = {
     "disconnectMailbox": lambda client: client.mailboxes.disconnect(ID),
     "startSync": lambda client: client.syncs.start(ID),
     "verifyMailbox": lambda client: client.syncs.verify(ID),
-    "listSyncs": lambda client: list(client.syncs.list()),
+    "listSyncs": lambda client: list(client.syncs.list(ID)),
     "getSync": lambda client: client.syncs.get(ID),
     "cancelSync": lambda client: client.syncs.cancel(ID),
     "retrySync": lambda client: client.syncs.retry(ID),
@@ -107,3 +107,5 @@ def test_a_method_sends_what_the_document_says(
     known = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"}
     assert set(request.url.params) <= known
     assert ("Authorization" in request.headers) == bool(operation.get("security"))
+    # With an API key also where a user need not name it (`mailbox_required`).
+    assert ("mailbox_id" in request.url.params) == ("mailbox_id" in known)

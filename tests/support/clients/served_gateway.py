@@ -28,13 +28,7 @@ def served_gateway(replies: Mapping[str, Reply]) -> Iterator[ServedGateway]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._reply()
-
-        def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self._reply()
-
-        def _reply(self) -> None:
             gateway.requests.append(f"{self.command} {self.path}")
             gateway.tokens.append(self.headers.get("Authorization"))
             status, body = gateway.replies.get(f"{self.command} {self.path.split('?')[0]}", (404, {}))
@@ -43,6 +37,15 @@ def served_gateway(replies: Mapping[str, Reply]) -> Iterator[ServedGateway]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def do_PATCH(self) -> None:
+            self.do_GET()
+
+        def do_DELETE(self) -> None:
+            self.do_GET()
 
         def log_message(self, *details: Any) -> None:
             """Log nothing."""

@@ -1,10 +1,10 @@
 """What the options before the command say, and the client for it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import typer
 
@@ -14,12 +14,18 @@ from mailroom_cli.output import Output
 from mailroom_cli.profile import Profile, Profiles, chosen_profile
 
 if TYPE_CHECKING:
-    from mailroom_client import Mailroom
+    from mailroom_client import AsyncMailroom, Mailroom
     from mailroom_client.models import Mailbox, Token
 
 
 # Mailboxes that are named where one has to be chosen.
 _SHOWN = 20
+
+
+class _Credentials(TypedDict):
+    token: str | None
+    refresh_token: str | None
+    on_refresh: "Callable[[Token], None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +47,29 @@ class Chosen:
         from mailroom_client import Mailroom
 
         with reported():
-            profile = self.profile()
-            if signed_in and profile.token is None:
-                raise CommandError("not signed in; sign in with: mailroom login", code=exit_codes.NOT_AUTHORIZED)
-            with Mailroom(
-                profile.url,
-                token=profile.token,
-                refresh_token=profile.refresh_token,
-                on_refresh=lambda token: self.keep(profile, token),
-            ) as client:
+            profile = self._profile(signed_in=signed_in)
+            with Mailroom(profile.url, **self._credentials(profile)) as client:
                 yield client
+
+    def async_client(self) -> "AsyncMailroom":
+        """Return an asynchronous client of the same server. Raises CommandError."""
+        from mailroom_client import AsyncMailroom
+
+        profile = self._profile(signed_in=True)
+        return AsyncMailroom(profile.url, **self._credentials(profile))
+
+    def _profile(self, *, signed_in: bool) -> Profile:
+        profile = self.profile()
+        if signed_in and profile.token is None:
+            raise CommandError("not signed in; sign in with: mailroom login", code=exit_codes.NOT_AUTHORIZED)
+        return profile
+
+    def _credentials(self, profile: Profile) -> "_Credentials":
+        return {
+            "token": profile.token,
+            "refresh_token": profile.refresh_token,
+            "on_refresh": lambda token: self.keep(profile, token),
+        }
 
     def keep(self, profile: Profile, token: "Token") -> None:
         """Store the tokens of a profile."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mailroom_cli.commands import audit, changes, doctor, emails, keys, mailboxes, sign_in, syncs
+from mailroom_cli.commands import audit, changes, doctor, emails, keys, listen, mailboxes, sign_in, syncs, webhooks
 from mailroom_cli.context import Chosen, environment
 from mailroom_cli.output import Output
 from mailroom_cli.profile import profiles_of_user
@@ -51,8 +51,10 @@ app.command()(emails.get)
 app.command()(emails.export)
 app.command()(changes.changes)
 app.command()(audit.audit)
+app.command()(listen.listen)
 app.command()(doctor.doctor)
 app.add_typer(keys.keys, name="keys")
+app.add_typer(webhooks.webhooks, name="webhooks")
 
 
 def main() -> None:

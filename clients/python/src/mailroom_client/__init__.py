@@ -4,7 +4,7 @@
         for email in mailroom.emails.list("ada@example.com", "is:unread newer_than:7d"):
             print(email.received_at, email.subject)
 
-AsyncMailroom is the same for asyncio. Calls raise MailroomError.
+AsyncMailroom is the same for asyncio. Calls raise MailroomError. `verify_webhook` returns the event of a delivery.
 """
 
 from mailroom_client._async.client import AsyncMailroom
@@ -20,6 +20,7 @@ from mailroom_client.errors import (
     UnexpectedResponseError,
     UnreachableError,
 )
+from mailroom_client.signatures import WebhookVerificationError, verify_webhook
 
 __all__ = [
     "NO_RETRIES",
@@ -34,4 +35,6 @@ __all__ = [
     "TooManyRequestsError",
     "UnexpectedResponseError",
     "UnreachableError",
+    "WebhookVerificationError",
+    "verify_webhook",
 ]

@@ -27,8 +27,12 @@ def list_keys(context: typer.Context) -> None:
 def create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What you recognise it by.")],
-    scope: Annotated[list[str], typer.Option(help="What it may do, such as mail.read; may be repeated.")],
-    network: Annotated[list[str] | None, typer.Option(help="From where it may be used; may be repeated.")] = None,
+    scope: Annotated[
+        list[str], typer.Option(metavar="SCOPE", help="What it may do, such as mail.read; may be repeated.")
+    ],
+    network: Annotated[
+        list[str] | None, typer.Option(metavar="CIDR", help="From where it may be used; may be repeated.")
+    ] = None,
 ) -> None:
     """Create a key and show its secret, this once."""
     options = chosen(context)

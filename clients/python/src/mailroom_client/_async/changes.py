@@ -60,6 +60,7 @@ class AsyncChanges:
         mailbox: MailboxName,
         since: str | None = None,
         *,
+        limit: int = _LARGEST_PAGE,
         wait: int = _LONGEST_WAIT,
         on_trouble: Callable[[MailroomError], None] | None = None,
     ) -> AsyncGenerator[ChangePage]:
@@ -75,7 +76,7 @@ class AsyncChanges:
             try:
                 if position is None:
                     position = await self.position(mailbox)
-                page = await self.after(mailbox, position, wait=wait)
+                page = await self.after(mailbox, position, limit=limit, wait=wait)
             except (UnreachableError, UnexpectedResponseError, ApiError) as error:
                 if not _passes(error):
                     raise

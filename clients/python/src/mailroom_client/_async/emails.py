@@ -89,9 +89,10 @@ class AsyncEmails:
         params = naming(mailbox) | parameters(limit=page_size)
         return AsyncPaged(self._transport, Request("GET", "/emails/threads", params), field="threads", item=Thread)
 
-    async def thread(self, thread_id: str) -> ThreadWithEmails:
-        """Return a thread with its messages."""
-        return await self._transport.call(Request("GET", path_of("/emails/threads/{}", thread_id)), ThreadWithEmails)
+    async def thread(self, thread_id: str, mailbox: MailboxName | None = None) -> ThreadWithEmails:
+        """Return a thread with its messages. With an API key its mailbox is needed."""
+        request = Request("GET", path_of("/emails/threads/{}", thread_id), naming(mailbox))
+        return await self._transport.call(request, ThreadWithEmails)
 
     async def labels(self, mailbox: MailboxName) -> tuple[Label, ...]:
         """Return the labels of a mailbox with their counts."""

@@ -60,6 +60,7 @@ class Changes:
         mailbox: MailboxName,
         since: str | None = None,
         *,
+        limit: int = _LARGEST_PAGE,
         wait: int = _LONGEST_WAIT,
         on_trouble: Callable[[MailroomError], None] | None = None,
     ) -> Generator[ChangePage]:
@@ -75,7 +76,7 @@ class Changes:
             try:
                 if position is None:
                     position = self.position(mailbox)
-                page = self.after(mailbox, position, wait=wait)
+                page = self.after(mailbox, position, limit=limit, wait=wait)
             except (UnreachableError, UnexpectedResponseError, ApiError) as error:
                 if not _passes(error):
                     raise

@@ -89,9 +89,10 @@ class Emails:
         params = naming(mailbox) | parameters(limit=page_size)
         return Paged(self._transport, Request("GET", "/emails/threads", params), field="threads", item=Thread)
 
-    def thread(self, thread_id: str) -> ThreadWithEmails:
-        """Return a thread with its messages."""
-        return self._transport.call(Request("GET", path_of("/emails/threads/{}", thread_id)), ThreadWithEmails)
+    def thread(self, thread_id: str, mailbox: MailboxName | None = None) -> ThreadWithEmails:
+        """Return a thread with its messages. With an API key its mailbox is needed."""
+        request = Request("GET", path_of("/emails/threads/{}", thread_id), naming(mailbox))
+        return self._transport.call(request, ThreadWithEmails)
 
     def labels(self, mailbox: MailboxName) -> tuple[Label, ...]:
         """Return the labels of a mailbox with their counts."""

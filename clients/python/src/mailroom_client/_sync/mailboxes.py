@@ -73,7 +73,7 @@ class Syncs:
         return self._transport.call(request, Sync)
 
     def list(self, mailbox: MailboxName | None = None, *, page_size: int = _LARGEST_PAGE) -> Paged[Sync]:
-        """List the syncs of a mailbox, or of all, newest first."""
+        """List the syncs of a mailbox, or of all, newest first. With an API key the mailbox is needed."""
         params = naming(mailbox) | parameters(limit=page_size)
         return Paged(self._transport, Request("GET", "/emails/syncs", params), field="syncs", item=Sync)
 

@@ -1,21 +1,19 @@
 """The webhooks of an application, for API keys with the scope `webhooks.manage`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from mailroom_client._request import Request, Sent, parameters, path_of
+from mailroom_client._sync.paging import Paged
 from mailroom_client._sync.transport import Transport
 from mailroom_client.models import CreatedWebhook, Delivery, Model, Webhook, WebhookSecret
+
+_LARGEST_PAGE = 200
 
 
 class _Webhooks(Model):
     webhooks: list[Webhook]
-
-
-class _Deliveries(Model):
-    deliveries: list[Delivery]
-    next_cursor: str | None
 
 
 class Webhooks:
@@ -59,15 +57,21 @@ class Webhooks:
         url: str | None = None,
         events: Sequence[str] | None = None,
         mailbox_ids: Sequence[UUID | str] | None = None,
+        all_mailboxes: bool = False,
         description: str | None = None,
         order: str | None = None,
         status: str | None = None,
     ) -> Webhook:
-        """Change a webhook; None leaves what it is. `status` is `enabled` or `disabled`."""
+        """Change a webhook; None leaves what it is. `status` is `enabled` or `disabled`.
+
+        `events` () are all; `all_mailboxes` ends the limit to `mailbox_ids`.
+        """
         body: dict[str, Sent] = {**parameters(url=url, description=description, order=order, status=status)}
         if events is not None:
             body["events"] = [*events]
-        if mailbox_ids is not None:
+        if all_mailboxes:
+            body["mailbox_ids"] = None
+        elif mailbox_ids is not None:
             body["mailbox_ids"] = [str(mailbox_id) for mailbox_id in mailbox_ids]
         return self._transport.call(Request("PATCH", path_of("/webhooks/{}", webhook_id), body=body), Webhook)
 
@@ -90,17 +94,14 @@ class Webhooks:
         """Enable a webhook that was disabled: it goes on where it stopped."""
         return self._transport.call(Request("POST", path_of("/webhooks/{}/enable", webhook_id)), Webhook)
 
-    def deliveries(self, webhook_id: UUID | str, *, state: str | None = None) -> Iterator[Delivery]:
-        """Yield what was sent, newest first."""
-        cursor: str | None = None
-        while True:
-            query = parameters(state=state, cursor=cursor)
-            request = Request("GET", path_of("/webhooks/{}/deliveries", webhook_id), params=query)
-            page = self._transport.call(request, _Deliveries)
-            yield from page.deliveries
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+    def deliveries(
+        self, webhook_id: UUID | str, *, state: str | None = None, page_size: int = _LARGEST_PAGE
+    ) -> Paged[Delivery]:
+        """List what was sent, newest first."""
+        request = Request(
+            "GET", path_of("/webhooks/{}/deliveries", webhook_id), parameters(state=state, limit=page_size)
+        )
+        return Paged(self._transport, request, field="deliveries", item=Delivery)
 
     def retry(self, webhook_id: UUID | str, delivery_id: str) -> Delivery:
         """Have an event sent once more, by itself."""

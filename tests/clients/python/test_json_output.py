@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, bool, str]] = {
     "get m1": ("Email", True, "GET /emails/m1"),
     "export": ("Email", False, "GET /emails/export"),
     "changes": ("ChangePage", False, "GET /emails/changes"),
+    "audit": ("AuditEvent", False, "GET /audit/events"),
     "keys list": ("ApiKey", False, "GET /keys"),
     "keys create ci --scope mail.read": ("CreatedKey", True, "POST /keys"),
     "webhooks list": ("Webhook", False, "GET /webhooks"),
@@ -42,6 +43,7 @@ COMMANDS: dict[str, tuple[str, bool, str]] = {
 LISTS = {
     "GET /mailboxes": "mailboxes",
     "GET /emails": "emails",
+    "GET /audit/events": "events",
     "GET /keys": "keys",
     "GET /webhooks": "webhooks",
     "GET /webhooks/w1/deliveries": "deliveries",

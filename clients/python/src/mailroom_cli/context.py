@@ -1,7 +1,7 @@
 """What the options before the command say, and the client for it."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
@@ -42,7 +42,7 @@ class Chosen:
         return chosen_profile(self.profiles, self.name, url=self.url)
 
     @contextmanager
-    def client(self, *, signed_in: bool = True) -> Iterator["Mailroom"]:
+    def client(self, *, signed_in: bool = True) -> Generator["Mailroom"]:
         """Return the client; failures end the process. Tokens that it replaces are stored."""
         from mailroom_client import Mailroom
 

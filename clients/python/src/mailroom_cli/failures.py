@@ -1,7 +1,7 @@
 """How failures end the command: one line on stderr and an exit code."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ class CommandError(Exception):
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def reported() -> Generator[None]:
     """End the process with one line and a code for whatever the block raises that users can meet."""
     from mailroom_client import MailroomError
 
@@ -52,7 +52,7 @@ def _code(error: "MailroomError") -> int:
         UnreachableError,
     )
 
-    codes = {
+    codes: dict[type[MailroomError], int] = {
         NotAuthorizedError: exit_codes.NOT_AUTHORIZED,
         NotFoundError: exit_codes.NOT_FOUND,
         ResyncRequiredError: exit_codes.RESYNC_REQUIRED,

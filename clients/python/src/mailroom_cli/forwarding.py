@@ -19,6 +19,7 @@ from mailroom_cli.failures import CommandError
 
 # Seconds of a try, tries of an event that is refused, bytes of an answer that are kept, and tries that are told of.
 _TIMEOUT, _TRIES, _KEPT, _LAST = 15.0, 3, 1000, 10
+_GONE: Final = 410
 _DOWN: Final = frozenset({408, 429})
 _TYPES: Final = {
     "created": "message.created",
@@ -99,7 +100,7 @@ class Forwarder:
             attempts.append(attempt)
             state = _state(attempt.status, tries=len(attempts))
             self.told(_delivery(event, state, attempts, began=began))
-            if attempt.status == httpx.codes.GONE:
+            if attempt.status == _GONE:
                 raise CommandError(f"{self.url} wants nothing more: it answered 410")
             if state != "failing":
                 return
@@ -155,7 +156,7 @@ async def forward(
 def _state(status: int | None, *, tries: int) -> str:
     if status is not None and 200 <= status < 300:
         return "delivered"
-    if status == httpx.codes.GONE:
+    if status == _GONE:
         return "abandoned"
     is_refused = status is not None and 400 <= status < 500 and status not in _DOWN
     return "parked" if is_refused and tries >= _TRIES else "failing"

@@ -20,9 +20,9 @@ class Request:
 
     method: str
     path: str
-    params: Mapping[str, Scalar] = field(default_factory=dict)
+    params: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     body: Mapping[str, Sent] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     repeatable: bool = True
     # Seconds for which the server may hold the answer (`Prefer: wait`).
     wait: int | None = None

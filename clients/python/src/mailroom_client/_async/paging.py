@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from typing import cast
 
 from pydantic import ConfigDict
 
@@ -18,8 +19,8 @@ class _Page(Model):
 
     def items(self, field: str) -> list[object]:
         """Return the objects in a field."""
-        found = (self.model_extra or {}).get(field, [])
-        return found if isinstance(found, list) else []
+        found: object = (self.model_extra or {}).get(field)
+        return cast("list[object]", found) if isinstance(found, list) else []
 
 
 class AsyncPaged[T: Model]:

@@ -127,7 +127,7 @@ class AsyncTransport:
         return response
 
     def _is_expired(self, response: httpx.Response) -> bool:
-        if response.status_code != httpx.codes.UNAUTHORIZED or self._refresh_token is None:
+        if response.status_code != 401 or self._refresh_token is None:
             return False
         error = error_of(response)
         return isinstance(error, NotAuthorizedError) and error.code == "invalid_token"

@@ -72,9 +72,9 @@ class Mailroom:
     def is_ready(self) -> bool:
         """Whether the gateway serves requests: it and what it needs have started."""
         request = Request("GET", "/readyz", authorized=False)
-        return (self._transport.status(request)) == httpx.codes.OK
+        return (self._transport.status(request)) == 200
 
     def is_alive(self) -> bool:
         """Whether the gateway's process answers."""
         request = Request("GET", "/healthz", authorized=False)
-        return (self._transport.status(request)) == httpx.codes.OK
+        return (self._transport.status(request)) == 200

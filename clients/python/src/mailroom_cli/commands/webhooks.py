@@ -1,6 +1,7 @@
 """mailroom webhooks."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,13 @@ Mailboxes = Annotated[
 Description = Annotated[str | None, typer.Option(help="What it is for.")]
 
 
+class Order(StrEnum):
+    """Whether the events of a mailbox come one after the other."""
+
+    MAILBOX = "mailbox"
+    NONE = "none"
+
+
 @webhooks.command("list")
 def list_webhooks(context: typer.Context) -> None:
     """List the webhooks, without their secrets."""
@@ -42,6 +50,9 @@ def create(
     mailboxes: Mailboxes = None,
     description: Description = None,
     backfill: Annotated[bool, typer.Option(help="Send what was stored before, too.")] = False,
+    order: Annotated[
+        Order, typer.Option(help="none: several events of a mailbox at a time, in any order.")
+    ] = Order.MAILBOX,
 ) -> None:
     """Create a webhook and show its secret, this once. Without --event it is sent all events."""
     options = chosen(context)
@@ -52,6 +63,7 @@ def create(
             mailbox_ids=_ids(client, mailboxes),
             description=description or "",
             backfill=backfill,
+            order=order,
         )
         options.output.one(made, {"id": made.id, "secret": made.secret})
 
@@ -75,6 +87,9 @@ def change(
     description: Description = None,
     all_events: Annotated[bool, typer.Option("--all-events", help="Send all types of events.")] = False,
     all_mailboxes: Annotated[bool, typer.Option("--all-mailboxes", help="Send events of all mailboxes.")] = False,
+    order: Annotated[
+        Order | None, typer.Option(help="none: several events of a mailbox at a time, in any order.")
+    ] = None,
 ) -> None:
     """Change what is given; the rest stays."""
     options = chosen(context)
@@ -86,6 +101,7 @@ def change(
             mailbox_ids=_ids(client, mailboxes),
             all_mailboxes=all_mailboxes,
             description=description,
+            order=order,
         )
         options.output.one(changed, _lines(changed))
 
@@ -212,6 +228,7 @@ def _lines(hook: "Webhook") -> dict[str, object]:
         "url": hook.url,
         "events": _events(hook),
         "mailboxes": "all" if hook.mailbox_ids is None else " ".join(map(str, hook.mailbox_ids)),
+        "order": hook.order,
         "description": hook.description or None,
         "state": _state(hook),
         "failing since": hook.failing_since,

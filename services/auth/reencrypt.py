@@ -76,9 +76,9 @@ class Reencryption:
                 )
                 if not batch:
                     return passed
-                for account_id, record in batch:
-                    await self._tokens(transaction, account_id, record, passed)
-                    last = account_id
+                for grant_id, record in batch:
+                    await self._tokens(transaction, grant_id, record, passed)
+                    last = grant_id
                 await transaction.commit()
 
     async def _revocations(self, passed: ReencryptionResult) -> None:
@@ -101,9 +101,9 @@ class Reencryption:
                 await transaction.commit()
 
     async def _tokens(
-        self, transaction: Transaction, account_id: UUID, record: TokenRecord, passed: ReencryptionResult
+        self, transaction: Transaction, grant_id: UUID, record: TokenRecord, passed: ReencryptionResult
     ) -> None:
-        owner = str(account_id)
+        owner = str(grant_id)
         refresh_token = record.refresh_token
         try:
             access_token = self._anew(record.access_token, owner=owner, field=ACCESS_TOKEN)
@@ -114,7 +114,7 @@ class Reencryption:
             log.error("the tokens of an account do not open", account_id=owner, reason=str(error))
             return
         await transaction.provider_tokens.put_reencrypted(
-            account_id, access_token=access_token, refresh_token=refresh_token
+            grant_id, access_token=access_token, refresh_token=refresh_token
         )
         passed.done += 1
 

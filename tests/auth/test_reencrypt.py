@@ -123,7 +123,7 @@ class TestReencryption:
         async with fresh_engine.begin() as connection:
             await connection.execute(
                 update(provider_tokens)
-                .where(provider_tokens.c.account_id == broken.account_id)
+                .where(provider_tokens.c.grant_id == broken.account_id)
                 .values(refresh_token=func.substring(provider_tokens.c.refresh_token, 1, 20))
             )
         before = await self._row(fresh_engine, broken.account_id)
@@ -151,5 +151,5 @@ class TestReencryption:
     async def _row(self, engine: AsyncEngine, account_id: UUID) -> tuple[bytes, int]:
         query = select(provider_tokens.c.refresh_token, provider_tokens.c.version)
         async with engine.connect() as connection:
-            row = (await connection.execute(query.where(provider_tokens.c.account_id == account_id))).one()
+            row = (await connection.execute(query.where(provider_tokens.c.grant_id == account_id))).one()
         return row.refresh_token, row.version

@@ -1,4 +1,4 @@
-"""A lock that allows one refresh per account at a time, across all processes."""
+"""A lock that allows one refresh per grant at a time, across all processes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,11 +26,11 @@ class RefreshLock:
         self._wait = wait
 
     @asynccontextmanager
-    async def hold(self, account_id: UUID) -> AsyncIterator[None]:
+    async def hold(self, grant_id: UUID) -> AsyncIterator[None]:
         """Wait for the lock and hold it. Raises AppError if Redis is unavailable or others hold it for too long."""
         lock = Lock(
             self._redis,
-            f"auth:refresh:{account_id}",
+            f"auth:refresh:{grant_id}",
             timeout=self._lease,
             blocking_timeout=self._wait,
             sleep=0.05,

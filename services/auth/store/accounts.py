@@ -49,7 +49,7 @@ class AccountQueries:
         """Return a user's accounts, oldest first."""
         query = (
             select(accounts, provider_tokens.c.refresh_token_expires_at)
-            .outerjoin(provider_tokens, provider_tokens.c.account_id == grant_id_of_account)
+            .outerjoin(provider_tokens, provider_tokens.c.grant_id == grant_id_of_account)
             .where(accounts.c.user_id == user_id)
             .order_by(accounts.c.created_at, accounts.c.account_id)
         )
@@ -59,7 +59,7 @@ class AccountQueries:
     async def list_of_application(self, application_id: UUID, *, account_id: UUID | None, limit: int) -> list[Account]:
         """Return the newest accounts of an application, oldest first, or the one with this id."""
         query = select(accounts, provider_tokens.c.refresh_token_expires_at).outerjoin(
-            provider_tokens, provider_tokens.c.account_id == grant_id_of_account
+            provider_tokens, provider_tokens.c.grant_id == grant_id_of_account
         )
         query = query.where(accounts.c.application_id == application_id)
         if account_id is not None:

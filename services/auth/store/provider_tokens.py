@@ -46,7 +46,7 @@ class ProviderTokenQueries:
         changed_at = provider_tokens.c.updated_at.label("changed_at")
         query = (
             select(accounts, provider_tokens, changed_at)
-            .join(provider_tokens, provider_tokens.c.account_id == grant_id_of_account)
+            .join(provider_tokens, provider_tokens.c.grant_id == grant_id_of_account)
             .where(accounts.c.account_id == account_id, accounts.c.user_id == user_id)
         )
         row = (await self._connection.execute(query)).one_or_none()
@@ -62,7 +62,7 @@ class ProviderTokenQueries:
         changed_at = provider_tokens.c.updated_at.label("changed_at")
         query = (
             select(accounts, provider_tokens, changed_at)
-            .join(provider_tokens, provider_tokens.c.account_id == accounts.c.account_id)
+            .join(provider_tokens, provider_tokens.c.grant_id == accounts.c.account_id)
             .where(
                 accounts.c.provider == provider,
                 accounts.c.status == AccountStatus.ACTIVE,
@@ -82,9 +82,9 @@ class ProviderTokenQueries:
         values = _values(record)
         await self._connection.execute(
             insert(provider_tokens)
-            .values(account_id=grant_id, **values)
+            .values(grant_id=grant_id, **values)
             .on_conflict_do_update(
-                index_elements=[provider_tokens.c.account_id],
+                index_elements=[provider_tokens.c.grant_id],
                 set_={**values, "version": provider_tokens.c.version + 1, "updated_at": func.now()},
             )
         )
@@ -92,7 +92,7 @@ class ProviderTokenQueries:
     async def lock_of_other_keys(
         self, header: bytes, *, after: UUID | None, limit: int
     ) -> list[tuple[UUID, TokenRecord]]:
-        """Lock tokens that another key encrypted, by account id, until the transaction ends.
+        """Lock tokens that another key encrypted, by grant id, until the transaction ends.
 
         Records of the current key begin with `header`.
         """
@@ -103,16 +103,16 @@ class ProviderTokenQueries:
             )
         )
         if after is not None:
-            query = query.where(provider_tokens.c.account_id > after)
-        query = query.order_by(provider_tokens.c.account_id).limit(limit).with_for_update()
+            query = query.where(provider_tokens.c.grant_id > after)
+        query = query.order_by(provider_tokens.c.grant_id).limit(limit).with_for_update()
         rows = await self._connection.execute(query)
-        return [(row.account_id, _record(row)) for row in rows]
+        return [(row.grant_id, _record(row)) for row in rows]
 
-    async def put_reencrypted(self, account_id: UUID, *, access_token: bytes, refresh_token: bytes | None) -> None:
+    async def put_reencrypted(self, grant_id: UUID, *, access_token: bytes, refresh_token: bytes | None) -> None:
         """Replace the encrypted tokens. The version stays, since a refresh under way compares it."""
         await self._connection.execute(
             update(provider_tokens)
-            .where(provider_tokens.c.account_id == account_id)
+            .where(provider_tokens.c.grant_id == grant_id)
             .values(access_token=access_token, refresh_token=refresh_token)
         )
 

@@ -114,7 +114,8 @@ accounts = Table(
 provider_tokens = Table(
     "provider_tokens",
     metadata,
-    Column("account_id", Uuid, ForeignKey("accounts.account_id", ondelete="CASCADE"), primary_key=True),
+    # The grant's id is that of the account that holds it. Releases side by side read the column by its first name.
+    Column("account_id", Uuid, ForeignKey("accounts.account_id", ondelete="CASCADE"), primary_key=True, key="grant_id"),
     Column("access_token", LargeBinary, nullable=False),
     Column("access_token_expires_at", TIMESTAMP(timezone=True), nullable=False),
     Column("refresh_token", LargeBinary),

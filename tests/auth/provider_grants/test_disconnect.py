@@ -44,7 +44,7 @@ class TestDisconnectAccount:
         assert not is_granted(stand_in, user.person)
         assert await client.list_accounts(user.user_id) == []
         assert await reason_of(client.provider_token(user)) == "account_not_found"
-        query = select(func.count()).where(provider_tokens.c.account_id == UUID(user.account_id))
+        query = select(func.count()).where(provider_tokens.c.grant_id == UUID(user.account_id))
         async with engine.connect() as connection:
             assert (await connection.execute(query)).scalar_one() == 0
         assert await pending_links(engine, user.person) == 0
@@ -118,7 +118,7 @@ class TestDisconnectAccount:
     ) -> None:
         user = await client.signed_in(stand_in.person())
         async with engine.begin() as connection:
-            broken = update(provider_tokens).where(provider_tokens.c.account_id == UUID(user.account_id))
+            broken = update(provider_tokens).where(provider_tokens.c.grant_id == UUID(user.account_id))
             await connection.execute(broken.values(refresh_token=b"broken", access_token=b"broken"))
         await client.disconnect(user.account_id, user.user_id)
         assert await client.list_accounts(user.user_id) == []

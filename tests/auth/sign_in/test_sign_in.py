@@ -226,7 +226,7 @@ class TestComplete:
         async with engine.begin() as connection:
             await connection.execute(
                 update(provider_tokens)
-                .where(provider_tokens.c.account_id == UUID(user.account_id))
+                .where(provider_tokens.c.grant_id == UUID(user.account_id))
                 .values(refresh_token_expires_at=func.now() - timedelta(seconds=1))
             )
         again = await client.connect(person)

@@ -188,7 +188,7 @@ class TestOldGrant:
             await eventually(is_refreshed)
         await asyncio.gather(*[service.provider_token(user) for user in (old, young)])
         assert (await browser.calls(young.person.email))["yandex.token"] == 1
-        query = select(provider_tokens.c.version).where(provider_tokens.c.account_id == UUID(old.account_id))
+        query = select(provider_tokens.c.version).where(provider_tokens.c.grant_id == UUID(old.account_id))
         async with engine.connect() as connection:
             assert (await connection.execute(query)).scalar_one() == 2
 
@@ -196,7 +196,7 @@ class TestOldGrant:
         async with engine.begin() as connection:
             await connection.execute(
                 update(provider_tokens)
-                .where(provider_tokens.c.account_id == UUID(user.account_id))
+                .where(provider_tokens.c.grant_id == UUID(user.account_id))
                 .values(updated_at=func.now() - text(f"interval '{days} days'"))
             )
 

@@ -156,18 +156,20 @@ async def redeem_sign_in(
         client=client,
     )
     answer = await call(services.sign_in.RedeemSignIn, request)
-    if caller and answer.linked_account_id:
-        response = json_response_from(
+    if caller and (linked := answer.linked_account_id):
+        if await _refresh_mailboxes(services, caller.user_id, caller.token, linked_account_id=linked):
+            raise AppError(
+                Kind.INVALID, "invalid_hand_off", "The mailbox is being disconnected; start again in a moment."
+            )
+        return json_response_from(
             {
                 "access_token": caller.token,
                 "token_type": "Bearer",
                 "expires_in": max(0, caller.expires_at - int(time.time())),
-                "mailbox_id": answer.linked_account_id,
-                "account_id": answer.linked_account_id,
+                "mailbox_id": linked,
+                "account_id": linked,
             }
         )
-        response.background = BackgroundTask(_refresh_mailboxes, services, caller.user_id, caller.token)
-        return response
     response = json_response_from(session_tokens(answer))
     if answer.user_id:
         response.background = BackgroundTask(_refresh_mailboxes, services, answer.user_id, answer.access_token)
@@ -192,17 +194,21 @@ async def list_signing_keys(keys: Keys) -> Response:
     return Response(document, headers=headers, media_type="application/jwk-set+json")
 
 
-async def _refresh_mailboxes(services: Services, user_id: str, access_token: str) -> None:
-    """Let mail learn of the sign-in, so that it goes on with mailboxes whose access is back.
+async def _refresh_mailboxes(
+    services: Services, user_id: str, access_token: str, *, linked_account_id: str = ""
+) -> bool:
+    """Let mail learn of the sign-in or link, so that it goes on with mailboxes whose access is back.
 
-    Without it mail finds that out by itself, later; a sign-in never fails or waits for mail.
+    Returns whether the mailbox of a linked account is being disconnected, with which the link ends. Without this call
+    mail finds out by itself, later: a sign-in never fails or waits for mail, and a link does not fail without mail.
     """
     act_for(access_token)
-    request = mail_pb2.RefreshMailboxesRequest(user_id=user_id)
+    request = mail_pb2.RefreshMailboxesRequest(user_id=user_id, account_id=linked_account_id)
     try:
-        await call(services.mailboxes.RefreshMailboxes, request, timeout=_REFRESH_TIMEOUT)
+        return (await call(services.mailboxes.RefreshMailboxes, request, timeout=_REFRESH_TIMEOUT)).disconnected
     except AppError as error:
         log.warning("mail was not told of a sign-in", reason=error.reason)
+        return False
 
 
 def _is_speculative(request: Request) -> bool:

@@ -67,9 +67,12 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
     ) -> mail_pb2.RefreshMailboxesResponse:
         if (reach := reach_of_caller()) is None:
             await self._mailboxes.refresh(uuid_of(request.user_id, "user_id"), signed_in=True)
-            return mail_pb2.RefreshMailboxesResponse()
-        account_id = uuid_of(request.account_id, "account_id")
-        await self._mailboxes.refresh_within(reach, account_id=account_id, signed_in=True)
+            if not request.account_id:
+                return mail_pb2.RefreshMailboxesResponse()
+            account_id = uuid_of(request.account_id, "account_id")
+        else:
+            account_id = uuid_of(request.account_id, "account_id")
+            await self._mailboxes.refresh_within(reach, account_id=account_id, signed_in=True)
         return mail_pb2.RefreshMailboxesResponse(disconnected=await self._disconnections.is_requested(account_id))
 
     async def DisconnectMailbox(

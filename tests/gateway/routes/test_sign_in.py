@@ -6,7 +6,7 @@ import pytest
 import structlog
 from mailroom.auth.v1 import auth_pb2
 
-from services.kit.errors import AppError, Kind
+from services.kit.errors import AppError, Kind, service_unavailable
 from tests.gateway.conftest import Gateway
 
 
@@ -228,7 +228,22 @@ class TestLink:
         assert "refresh_token" not in token
         [redemption] = gateway.auth.redemptions
         assert redemption.user_id == "ada"
-        assert gateway.mail.refreshed == ["ada"]
+        assert (gateway.mail.refreshed, gateway.mail.refreshed_accounts) == (["ada"], ["account"])
+
+    async def test_does_not_fail_without_mail(self, gateway: Gateway) -> None:
+        gateway.auth.linked_account_id = "account"
+        gateway.mail.failure = service_unavailable()
+        body = {"state": gateway.auth.login_code("ada")}
+        answer = await gateway.http.post("/auth/token", json=body, headers=gateway.as_user("ada"))
+        assert (answer.status_code, answer.json()["account_id"]) == (200, "account")
+
+    async def test_is_refused_while_the_mailbox_is_being_disconnected(self, gateway: Gateway) -> None:
+        gateway.auth.linked_account_id = "account"
+        gateway.mail.is_disconnecting = True
+        body = {"state": gateway.auth.login_code("ada")}
+        answer = await gateway.http.post("/auth/token", json=body, headers=gateway.as_user("ada"))
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_hand_off")
+        assert "being disconnected" in answer.json()["detail"]
 
     async def test_uses_nothing_up_when_the_access_token_is_bad(self, gateway: Gateway) -> None:
         login_code = gateway.auth.login_code("ada")

@@ -219,6 +219,16 @@ class TestRefreshMailboxes:
             await c.refresh_mailboxes()
             await c.s.until_stored(new)
 
+    async def test_tells_whether_a_linked_mailbox_is_being_disconnected(self, client: OpenClient) -> None:
+        async with client() as c:
+            account_id = str(c.s.account.account_id)
+            await c.sync(**ALL)
+            assert not (await c.refresh_mailboxes(account_id=account_id)).disconnected
+            request = mail_pb2.DisconnectMailboxRequest(user_id=c.user_id, account_id=account_id)
+            await call(c.mailboxes.DisconnectMailbox, request)
+            assert (await c.refresh_mailboxes(account_id=account_id)).disconnected
+            assert not (await c.refresh_mailboxes()).disconnected
+
     async def test_refuses_malformed_user_ids(self, client: OpenClient) -> None:
         async with client() as c:
             assert await refusal(c.refresh_mailboxes(user_id="ada")) == (Kind.INVALID, "invalid_user_id")

@@ -287,7 +287,7 @@ class RefreshMailboxesRequest(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     account_id: _builtins.str
-    """The account that was connected; for API keys."""
+    """The account that was connected, or linked; empty after a sign-in."""
     def __init__(
         self,
         *,

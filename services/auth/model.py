@@ -172,6 +172,8 @@ class EventType(StrEnum):
     DELETION_REQUESTED = "deletion_requested"
     USER_DELETED = "user_deleted"
     SIGN_UP_REFUSED = "sign_up_refused"
+    APPLICATION_DELETION_REQUESTED = "application_deletion_requested"
+    APPLICATION_DELETED = "application_deleted"
 
 
 class KeyEventType(StrEnum):
@@ -193,7 +195,10 @@ class KeyEvent:
 
 @dataclass(frozen=True)
 class SecurityEvent:
-    """A change of a user's sessions or accounts, or a refused sign-up, whose `user_id` is no user's."""
+    """A change of a user's sessions or accounts.
+
+    The `user_id` of a refused sign-up is no user's, that of an application's deletion is the application's id.
+    """
 
     user_id: UUID
     type: EventType

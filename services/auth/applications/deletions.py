@@ -4,6 +4,7 @@ It outlives any process: a request is recorded, mail asks for the requests, eras
 and then has the rest deleted here. A crash repeats a step, each of which changes nothing the second time.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +13,7 @@ import structlog
 
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.revoked import KEPT
-from services.auth.model import DEFAULT_APPLICATION, Client, KeyEventType
+from services.auth.model import DEFAULT_APPLICATION, Client, EventType, KeyEventType, SecurityEvent
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
@@ -59,6 +60,9 @@ class ApplicationDeletions:
             await transaction.connect_sessions.remove_all(application_id)
             for key_id in await transaction.api_keys.revoke_all(application_id, now=now):
                 await transaction.api_keys.add_event(key_id, KeyEventType.REVOKED, now=now, client=client)
+            await transaction.events.add(
+                SecurityEvent(application_id, EventType.APPLICATION_DELETION_REQUESTED, client=client)
+            )
             await transaction.commit()
         log.info(
             "deletion of an application requested",
@@ -85,8 +89,10 @@ class ApplicationDeletions:
             if application.deleted_at is None:
                 return False
             users = await transaction.users.list_of(application_id, after=None, limit=USERS_AT_A_TIME)
-        for user in users:
-            await self._delete(user.user_id)
+        # Beside each other: one that cannot be deleted yet is waited for, and mail does not wait for three in a row.
+        async with asyncio.TaskGroup() as deletions:
+            for user in users:
+                deletions.create_task(self._delete(user.user_id))
         if self._clock() < application.deleted_at + KEPT:
             return False
         return await self._remove(application_id)
@@ -108,6 +114,7 @@ class ApplicationDeletions:
             await transaction.connect_sessions.remove_all(application_id)
             await transaction.api_keys.remove_all(application_id)
             await transaction.applications.remove(application_id)
+            await transaction.events.add(SecurityEvent(application_id, EventType.APPLICATION_DELETED))
             await transaction.commit()
         log.info("deleted an application", application_id=str(application_id))
         return True

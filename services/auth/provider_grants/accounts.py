@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from services.auth.cipher import Cipher
+import structlog
+
+from services.auth.cipher import Cipher, DecryptionError
 from services.auth.model import (
     DEFAULT_APPLICATION,
     UNKNOWN_CLIENT,
@@ -17,12 +19,14 @@ from services.auth.model import (
     User,
 )
 from services.auth.provider_grants.revocations import GrantRevocations
-from services.auth.provider_grants.token_encryption import encrypt_grant
+from services.auth.provider_grants.token_encryption import decrypt_refresh_token, encrypt_grant
 from services.auth.providers.base import Consent, Grant
 from services.auth.sign_up import SignUpPolicy, SignUpRefusedError
-from services.auth.store.provider_tokens import TokenRecord
+from services.auth.store.provider_tokens import StoredTokens, TokenRecord
 from services.auth.store.transaction import Store, Transaction
 from services.kit.errors import AppError, Kind
+
+log = structlog.get_logger()
 
 # Accounts of an application that mail is told of at a time: those that it may not know yet.
 _NEWEST = 200
@@ -225,15 +229,26 @@ class Accounts:
             raise OfflineAccessMissingError
 
     async def _kept_tokens(self, transaction: Transaction, on_grant: list[Account]) -> TokenRecord | None:
-        """Return the stored tokens of the grant if they have a refresh token and its accounts are active."""
+        """Return the stored tokens of the grant if its accounts are active and they have a refresh token that opens.
+
+        One that does not is as good as none: it was encrypted with a key that is lost, and would be kept for ever.
+        """
         account = next((account for account in on_grant if account.status is AccountStatus.ACTIVE), None)
         if account is None:
             return None
         stored = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)
-        if stored is None or stored.record.refresh_token is None:
+        if stored is None or not self._has_refresh_token(stored):
             return None
         expires_at = stored.record.refresh_token_expires_at
         return None if expires_at is not None and expires_at <= self._clock() else stored.record
+
+    def _has_refresh_token(self, stored: StoredTokens) -> bool:
+        try:
+            return decrypt_refresh_token(self._cipher, stored.account.grant_id, stored.record) is not None
+        except DecryptionError as error:
+            account_id = str(stored.account.account_id)
+            log.error("a refresh token does not open", account_id=account_id, reason=str(error))
+            return False
 
     async def _connected(
         self,

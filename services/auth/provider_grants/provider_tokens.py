@@ -35,6 +35,7 @@ log = structlog.get_logger()
 # A token is refreshed this long before expiry, or in the last quarter of a short life: callers cache it, and clocks
 # differ.
 REFRESH_MARGIN = timedelta(seconds=120)
+_NO_MARGIN = timedelta(0)
 # Seconds. The lock outlasts the provider's calls.
 REFRESH_TIMEOUT = 8.0
 QUESTION_TIMEOUT = 4.0
@@ -100,7 +101,7 @@ class ProviderTokens:
         if token is not None:
             return token
         await self._refresh_once(stored, refused_fingerprint)
-        token = self._usable(await self._owned(account_id, user_id), refused_fingerprint, margin=timedelta(0))
+        token = self._usable(await self._owned(account_id, user_id), refused_fingerprint, margin=_NO_MARGIN)
         if token is None:
             raise provider_unavailable("The provider gives out no token that works, try again later.")
         return token
@@ -158,18 +159,19 @@ class ProviderTokens:
         return ProviderToken(value, stored.record.access_token_expires_at)
 
     async def _refresh_once(self, stored: StoredTokens, refused_fingerprint: str) -> None:
-        grant_id = stored.account.grant_id
-        task = self._refreshes.get(grant_id)
+        # By account, not by grant: a refresh fails with its account, which others on the grant outlive.
+        account_id = stored.account.account_id
+        task = self._refreshes.get(account_id)
         if task is None or task.done():
             # The refresh has a time limit of its own instead of the first caller's deadline.
             task = asyncio.create_task(self._refresh(stored, refused_fingerprint), context=only_the_trace())
-            self._refreshes[grant_id] = task
-            task.add_done_callback(partial(self._forget, grant_id))
+            self._refreshes[account_id] = task
+            task.add_done_callback(partial(self._forget, account_id))
         await asyncio.shield(task)
 
-    def _forget(self, grant_id: UUID, task: asyncio.Task[None]) -> None:
-        if self._refreshes.get(grant_id) is task:
-            del self._refreshes[grant_id]
+    def _forget(self, account_id: UUID, task: asyncio.Task[None]) -> None:
+        if self._refreshes.get(account_id) is task:
+            del self._refreshes[account_id]
         if not task.cancelled():
             # asyncio logs an exception that is never retrieved, as when every caller has gone.
             task.exception()
@@ -177,10 +179,13 @@ class ProviderTokens:
     async def _refresh(self, seen: StoredTokens, refused_fingerprint: str) -> None:
         async with self._lock.hold(seen.account.grant_id):
             stored = await self._owned(seen.account.account_id, seen.account.user_id)
-            if stored.version != seen.version and self._usable(stored, refused_fingerprint, margin=timedelta(0)):
-                # Another process refreshed it, or the user signed in, while this one waited for the lock.
+            if stored.account.grant_id == seen.account.grant_id:
+                if stored.version == seen.version or not self._usable(stored, refused_fingerprint, margin=_NO_MARGIN):
+                    await self._refresh_locked(stored, refused_fingerprint)
+                # Else another process refreshed it, or the user signed in, while this one waited for the lock.
                 return
-            await self._refresh_locked(stored, refused_fingerprint)
+        # The account that held the tokens was disconnected meanwhile: another lock guards them.
+        await self._refresh(stored, refused_fingerprint)
 
     async def _refresh_locked(self, stored: StoredTokens, refused_fingerprint: str) -> None:
         refresh_token = decrypt_refresh_token(self._cipher, stored.account.grant_id, stored.record)
@@ -218,7 +223,7 @@ class ProviderTokens:
         Each further refresh would bring it back too, and rotate the refresh token for nothing.
         """
         current = await self._owned(stored.account.account_id, stored.account.user_id)
-        if self._usable(current, refused_fingerprint, margin=timedelta(0)) is None:
+        if self._usable(current, refused_fingerprint, margin=_NO_MARGIN) is None:
             await self._require_reauth(current)
             raise _reauth_required()
 

@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 
 from services.kit.errors import service_unavailable
 
-# Seconds. The mark outlasts an exchange, and a pending link with its login code.
-MARK_SECONDS = 300
+# Seconds. The mark outlasts an exchange, and a pending grant: the code of a connect session is valid for ten minutes.
+MARK_SECONDS = 900
 # A revocation under way is forgotten after this time: its process may have died.
 UNDER_WAY_SECONDS = 15
 _PAUSE = 0.05

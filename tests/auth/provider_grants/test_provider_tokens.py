@@ -23,7 +23,7 @@ async def expire(engine: AsyncEngine, user: SignedIn) -> None:
     async with engine.begin() as connection:
         await connection.execute(
             update(provider_tokens)
-            .where(provider_tokens.c.account_id == UUID(user.account_id))
+            .where(provider_tokens.c.grant_id == UUID(user.account_id))
             .values(access_token_expires_at=func.now() - text("interval '1 second'"))
         )
 
@@ -111,11 +111,11 @@ class TestLookup:
         other = await client.signed_in(stand_in.person())
         async with engine.begin() as connection:
             record = await connection.scalar(
-                select(provider_tokens.c.access_token).where(provider_tokens.c.account_id == UUID(other.account_id))
+                select(provider_tokens.c.access_token).where(provider_tokens.c.grant_id == UUID(other.account_id))
             )
             await connection.execute(
                 update(provider_tokens)
-                .where(provider_tokens.c.account_id == UUID(user.account_id))
+                .where(provider_tokens.c.grant_id == UUID(user.account_id))
                 .values(access_token=record)
             )
         assert await reason_of(client.provider_token(user)) == "internal"
@@ -126,7 +126,7 @@ class TestLookup:
         token = (await client.provider_token(user)).access_token.encode()
         [refresh_token] = [name for name, entry in stand_in.refresh_tokens.items() if entry[0] == user.person]
         async with engine.connect() as connection:
-            query = select(provider_tokens).where(provider_tokens.c.account_id == UUID(user.account_id))
+            query = select(provider_tokens).where(provider_tokens.c.grant_id == UUID(user.account_id))
             row = (await connection.execute(query)).one()
         assert token not in row.access_token
         assert refresh_token.encode() not in row.refresh_token
@@ -316,7 +316,7 @@ class TestRotation:
         async with engine.connect() as connection:
             days = await connection.scalar(
                 select(func.extract("day", provider_tokens.c.refresh_token_expires_at - func.now())).where(
-                    provider_tokens.c.account_id == UUID(user.account_id)
+                    provider_tokens.c.grant_id == UUID(user.account_id)
                 )
             )
         assert days == 6
@@ -338,6 +338,15 @@ class TestSecretKey:
         wrong = await start_service(secret_key="a wrong secret key of the tests, long")
         assert await reason_of(wrong.provider_token(user)) == "internal"
         assert await status_of(client, user) == auth_pb2.ACCOUNT_STATUS_ACTIVE
+
+    async def test_that_is_lost_is_made_up_for_by_a_sign_in_with_consent(
+        self, start_service: StartService, stand_in: StandIn, engine: AsyncEngine, user: SignedIn
+    ) -> None:
+        other = await start_service(secret_key="another secret key of the tests, long")
+        again = await other.connect(user.person)
+        assert (await other.complete(**stand_in.consent(again.authorization_url, user.person))).login_code
+        await expire(engine, user)
+        assert (await other.provider_token(user)).access_token in stand_in.access_tokens
 
 
 class TestStores:

@@ -17,6 +17,7 @@ from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import HTMLResponse
 
+from services.auth.applications.connect_sessions import CODE_LIFETIME
 from services.auth.model import Account, AccountStatus
 from services.auth.provider_grants.new_grants import NewGrants
 from services.auth.provider_grants.recent_revocations import RecentRevocations
@@ -239,3 +240,9 @@ class TestLink:
         linked = (await client.redeem(outcome.login_code, user_id=user.user_id)).linked_account_id
         statuses = {account.account_id: account.status for account in await client.list_accounts(user.user_id)}
         assert statuses[linked] == auth_pb2.ACCOUNT_STATUS_REAUTH_REQUIRED
+
+
+class TestMark:
+    async def test_outlasts_the_code_of_a_connect_session(self, redis: Redis) -> None:
+        await RecentRevocations(redis).begin(uuid4(), provider="google", subject="marked")
+        assert await redis.ttl("auth:revoked:google:marked") > CODE_LIFETIME.total_seconds()

@@ -1,10 +1,15 @@
 """One account of a provider that several applications have connected: one grant, whose tokens serve all of them."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import override
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -12,6 +17,7 @@ from services.auth.cipher import Cipher
 from services.auth.model import DEFAULT_APPLICATION, Account, AccountStatus
 from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Accounts
 from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.provider_grants.provider_tokens import ProviderTokens
 from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations
@@ -19,9 +25,11 @@ from services.auth.provider_grants.token_encryption import decrypt_refresh_token
 from services.auth.providers.base import Consent
 from services.auth.sign_up import SignUpPolicy
 from services.auth.store.transaction import Store
+from services.kit.errors import AppError
 from tests.support.auth.client import SECRET_KEY
 from tests.support.auth.clock import Time
 from tests.support.auth.parts import ScriptedProvider
+from tests.support.mail.waiting import eventually
 
 
 @dataclass
@@ -29,6 +37,7 @@ class Grants:
     """Accounts of several applications, at a provider in this process."""
 
     store: Store
+    time: Time
     provider: ScriptedProvider
     accounts: Accounts
     disconnections: Disconnections
@@ -56,12 +65,48 @@ class Grants:
         """Disconnect the account of one application."""
         await self.disconnections.disconnect(account_id=account.account_id, user_id=account.user_id)
 
+    def tokens(self, lock: RefreshLock) -> ProviderTokens:
+        """Return the tokens as a process hands them out."""
+        return ProviderTokens(
+            providers={"google": self.provider},
+            store=self.store,
+            cipher=self.cipher,
+            lock=lock,
+            clock=self.time.now,
+            registry=CollectorRegistry(),
+        )
+
     async def refresh_token(self, account: Account) -> str | None:
         """Return the refresh token that serves an account."""
         async with self.store.transaction() as transaction:
             stored = await transaction.provider_tokens.find(account.account_id, user_id=account.user_id)
         assert stored is not None
         return decrypt_refresh_token(self.cipher, stored.account.grant_id, stored.record)
+
+
+class ClosedLock(RefreshLock):
+    """A lock that others hold until it is opened; `asked` are the grants that it was asked for."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis=redis, lease=5, wait=5)
+        self.asked: list[UUID] = []
+        self._opened = asyncio.Event()
+
+    @override
+    @asynccontextmanager
+    async def hold(self, grant_id: UUID) -> AsyncIterator[None]:
+        self.asked.append(grant_id)
+        await self._opened.wait()
+        async with super().hold(grant_id):
+            yield
+
+    async def was_asked(self, times: int) -> bool:
+        """Return whether it was asked for so many times."""
+        return len(self.asked) == times
+
+    def open(self) -> None:
+        """Let all others release it."""
+        self._opened.set()
 
 
 @pytest.fixture
@@ -81,7 +126,7 @@ async def grants(fresh_engine: AsyncEngine, redis: Redis) -> Grants:
     )
     lock = RefreshLock(redis=redis, lease=5, wait=5)
     disconnections = Disconnections(store=store, cipher=cipher, revocations=revocations, lock=lock)
-    return Grants(store, provider, accounts, disconnections, cipher)
+    return Grants(store, time, provider, accounts, disconnections, cipher)
 
 
 @pytest.fixture
@@ -175,3 +220,24 @@ class TestSharedGrants:
         await grants.accounts.sign_in(await grants.consent("ada"))
         [account] = await grants.accounts.list_accounts(second.user_id)
         assert account.status is AccountStatus.ACTIVE
+
+    async def test_are_refreshed_for_one_when_another_leaves_that_waited_for_the_same_refresh(
+        self, grants: Grants, shop: UUID, redis: Redis
+    ) -> None:
+        first = await grants.accounts.sign_in(await grants.consent("ada"))
+        second = await grants.connected(shop, await grants.consent("ada"))
+        grants.time.advance(7200)
+        lock = ClosedLock(redis)
+        tokens = grants.tokens(lock)
+        asked = []
+        for number, account in enumerate((first, second), start=1):
+            lookup = tokens.get(account_id=account.account_id, user_id=account.user_id, refused_fingerprint="")
+            asked.append(asyncio.create_task(lookup))
+            await eventually(partial(lock.was_asked, number))
+        await grants.left(first)
+        lock.open()
+        with pytest.raises(AppError, match="no such account"):
+            await asked[0]
+        assert (await asked[1]).expires_at > grants.time.now()
+        # Others that refresh the grant now ask for the lock of the account that holds its tokens.
+        assert lock.asked == [first.grant_id, first.grant_id, second.account_id]

@@ -111,11 +111,11 @@ def worker_access(s: Stage) -> ProviderAccess:
     )
 
 
-def turn_runner(s: Stage, provider: Provider) -> TurnRunner:
+def turn_runner(s: Stage, provider: Provider, *, pool: Pool | None = None) -> TurnRunner:
     """A runner of turns with the provider, which has plenty of units."""
     access = provider_access(s)
     return TurnRunner(
-        pool=s.pool,
+        pool=pool or s.pool,
         providers={"google": provider},
         auth=s.auth,
         access=access,
@@ -124,11 +124,12 @@ def turn_runner(s: Stage, provider: Provider) -> TurnRunner:
         lease_seconds=60,
         poll_seconds=600,
         verify_seconds=0,
+        intervals=AT_ONCE,
     )
 
 
 @asynccontextmanager
-async def sandbox_provider(s: Stage) -> AsyncIterator[GmailProvider]:
+async def sandbox_provider(s: Stage, *, page_size: int = 500) -> AsyncIterator[GmailProvider]:
     """The sandbox as the provider of turns that a test takes itself."""
     async with create_gmail_client(observer=CallObserver(Telemetry(CollectorRegistry()))) as http:
         yield GmailProvider(
@@ -136,4 +137,5 @@ async def sandbox_provider(s: Stage) -> AsyncIterator[GmailProvider]:
             api_url=s.servers.sandbox.url,
             batch_url=f"{s.servers.sandbox.url}/batch",
             costs=GMAIL_COSTS["2026-05"],
+            page_size=page_size,
         )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from services.mail import events, page_trail
-from services.mail.model import ListedId, Listing, PageTrail, Sync, SyncProgress, SyncState
+from services.mail.model import ListedId, Listing, PageTrail, Sync, SyncProgress
 from services.mail.page_trail import EndlessPagesError
 from services.mail.provider_access.calls import SHORT_WAIT
 from services.mail.provider_access.quota import QuotaWaitError
@@ -23,12 +23,18 @@ from services.mail.providers.base import (
     ProviderUnavailableError,
     RouteMissingError,
 )
-from services.mail.store import labels
 from services.mail.store.connection import Connection
-from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs, verification
+from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs
 from services.mail.sync import history
 from services.mail.sync.listing_checks import Length, check_for_end, length_of
-from services.mail.sync.listing_results import ListingEndedError, compare, recording
+from services.mail.sync.listing_results import (
+    ListingEndedError,
+    begin_next_label,
+    begin_next_step,
+    compare,
+    fail_sync,
+    recording,
+)
 from services.mail.sync.turn_context import TurnContext
 
 # Their ids are queued at once. All other listings are compared with the stored messages at their end.
@@ -179,7 +185,7 @@ async def _ask(turn: TurnContext, state: SyncProgress, *, size: int) -> IdPage |
         raise
     except LabelGoneError:
         async with recording(turn, state) as connection:
-            await _next_label(connection, turn.mailbox_id, _listing(state), after=state.listing_label)
+            await begin_next_label(connection, turn.mailbox_id, _listing(state), after=state.listing_label)
         return None
 
 
@@ -276,18 +282,12 @@ async def _end_pass(turn: TurnContext, state: SyncProgress, *, skips_none: bool)
         log.warning("a listing never became complete", mailbox_id=turn.mailbox_id, listing=_listing(state).value)
         if state.listing in _OF_A_SYNC:
             async with recording(turn, state) as connection:
-                await _fail(connection, turn.mailbox_id)
+                await fail_sync(connection, turn.mailbox_id)
             return
     if state.listing not in _TO_FETCH:
         await compare(turn, state)
     async with recording(turn, state) as connection:
-        await _end(connection, turn.mailbox_id, state, covers=not incomplete)
-
-
-async def _fail(connection: Connection, mailbox_id: int) -> None:
-    """End the sync without the coverage of its listing. What was listed is fetched all the same."""
-    await events.end_sync(connection, mailbox_id, SyncState.FAILED, error=events.LISTING_INCOMPLETE)
-    await sync_state.cancel_listing(connection, mailbox_id)
+        await begin_next_step(connection, turn.mailbox_id, state)
 
 
 async def _may_have_missed(turn: TurnContext, state: SyncProgress) -> bool:
@@ -311,35 +311,3 @@ async def _read_history(turn: TurnContext) -> None:
 def _listing(state: SyncProgress) -> Listing:
     assert state.listing is not None  # noqa: S101 - for the type checker; a page is that of a listing
     return state.listing
-
-
-async def _end(connection: Connection, mailbox_id: int, state: SyncProgress, *, covers: bool) -> None:
-    """Start the step that follows the listing."""
-    match state.listing:
-        case Listing.NEWEST | Listing.ALL:
-            await sync_state.end_listing(connection, mailbox_id, covers=covers)
-            await syncs.set_listing_done(connection, mailbox_id, covered=state.listing_target)
-        case Listing.HEAD:
-            await sync_state.end_listing(connection, mailbox_id, covers=False)
-        case Listing.RELIST:
-            await _next_label(connection, mailbox_id, Listing.RELABEL, after=None)
-        case Listing.VERIFY_IDS:
-            if state.listing_round == 1 and not state.covered_all:
-                await sync_state.begin_second_round(connection, mailbox_id)
-            else:
-                await _next_label(connection, mailbox_id, Listing.VERIFY_LABEL, after=None)
-        case Listing.RELABEL | Listing.VERIFY_LABEL:
-            await _next_label(connection, mailbox_id, state.listing, after=state.listing_label)
-        case None:
-            raise AssertionError("no listing is under way")
-
-
-async def _next_label(connection: Connection, mailbox_id: int, listing: Listing, *, after: str | None) -> None:
-    label_ids = sorted(label.label_id for label in await labels.of_mailbox(connection, mailbox_id))
-    following = next((label_id for label_id in label_ids if after is None or label_id > after), None)
-    if following is not None:
-        await sync_state.begin_label(connection, mailbox_id, following, listing=listing)
-        return
-    await sync_state.end_listing(connection, mailbox_id, covers=False)
-    if listing is Listing.VERIFY_LABEL:
-        await verification.set_done(connection, mailbox_id)

@@ -1,6 +1,7 @@
 """A scripted gateway behind a port, for commands that are processes of their own."""
 
 import json
+import queue
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 type Reply = tuple[int, object]
+# A reply for each request, which waits for it as long polls do.
+type Replies = Reply | queue.Queue[Reply]
 
 
 @dataclass
@@ -16,13 +19,13 @@ class ServedGateway:
     """Replies by method and path; each request is remembered as "METHOD path?query"."""
 
     url: str
-    replies: dict[str, Reply]
+    replies: dict[str, Replies]
     requests: list[str] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
 
 
 @contextmanager
-def served_gateway(replies: Mapping[str, Reply]) -> Iterator[ServedGateway]:
+def served_gateway(replies: Mapping[str, Replies]) -> Iterator[ServedGateway]:
     """Serve replies on a free port."""
     gateway = ServedGateway("", dict(replies))
 
@@ -31,7 +34,8 @@ def served_gateway(replies: Mapping[str, Reply]) -> Iterator[ServedGateway]:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             gateway.requests.append(f"{self.command} {self.path}")
             gateway.tokens.append(self.headers.get("Authorization"))
-            status, body = gateway.replies.get(f"{self.command} {self.path.split('?')[0]}", (404, {}))
+            found = gateway.replies.get(f"{self.command} {self.path.split('?')[0]}", (404, {}))
+            status, body = found.get() if isinstance(found, queue.Queue) else found
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))

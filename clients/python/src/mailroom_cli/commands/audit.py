@@ -31,4 +31,4 @@ def audit(
              event.client)
             for event in found
         ]  # fmt: skip
-        options.output.many(found, ("when", "event", "of", "from", "client"), rows)
+        options.output.many(found, ("when", "event", "of", "from", "client"), rows, cut=("client",))

@@ -35,10 +35,10 @@ def search(
         box = mailbox_of(client, mailbox)
         found = client.emails.list(box.mailbox_id, query or None, page_size=min(limit, 200)).first(limit)
         rows = [
-            (email.received_at, _who(email.sender), email.subject, "" if email.is_read else "unread", email.id)
+            (email.received_at, _short(email.sender), email.subject, "read" if email.is_read else "unread", email.id)
             for email in found
         ]
-        options.output.many(found, ("received", "from", "subject", "", "id"), rows)
+        options.output.many(found, ("received", "from", "subject", "state", "id"), rows, cut=("from", "subject"))
 
 
 def get(
@@ -94,6 +94,10 @@ def _show(output: Output, email: "Email", part: Part) -> None:
         if value is not None:
             output.text(f"{name + ':':<13}{shown(value)}")
     output.text(f"\n{email.text or ''}")
+
+
+def _short(address: "EmailAddress | None") -> str:
+    return "" if address is None else address.name or address.email
 
 
 def _who(address: "EmailAddress | None") -> str:

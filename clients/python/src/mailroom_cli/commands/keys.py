@@ -20,7 +20,9 @@ def list_keys(context: typer.Context) -> None:
              "revoked" if key.revoked_at else key.expires_at)
             for key in found
         ]  # fmt: skip
-        options.output.many(found, ("id", "name", "scopes", "created", "last used", "ends"), rows)
+        options.output.many(
+            found, ("id", "name", "scopes", "created", "last used", "ends"), rows, cut=("name", "scopes")
+        )
 
 
 @keys.command()

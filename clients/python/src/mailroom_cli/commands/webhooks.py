@@ -39,7 +39,7 @@ def list_webhooks(context: typer.Context) -> None:
     with options.client() as client:
         found = client.webhooks.list()
         rows = [(hook.id, hook.url, _events(hook), _state(hook)) for hook in found]
-        options.output.many(found, ("id", "url", "events", "state"), rows)
+        options.output.many(found, ("id", "url", "events", "state"), rows, cut=("url", "events", "state"))
 
 
 @webhooks.command()
@@ -169,7 +169,9 @@ def deliveries(
     with options.client() as client:
         found = client.webhooks.deliveries(webhook_id, state=state, page_size=min(limit, 200)).first(limit)
         rows = [(item.id, item.created_at, item.event, item.state, item.tries, _answer(item)) for item in found]
-        options.output.many(found, ("id", "created", "event", "state", "tries", "last answer"), rows)
+        options.output.many(
+            found, ("id", "created", "event", "state", "tries", "last answer"), rows, cut=("last answer",)
+        )
 
 
 @webhooks.command()

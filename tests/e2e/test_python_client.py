@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
-from mailroom_client import Mailroom, NotFoundError
+from mailroom_client import Mailroom, MailroomError, NotFoundError
+from mailroom_client.models import ChangePage
 from standardwebhooks.webhooks import Webhook
 
 from tests.support.clients.listening import listening, local_receiver
@@ -107,3 +109,38 @@ class TestClient:
             provider.deliver(ada.email, subject="Now", text="It is there", to=ada.email)
             [change] = next(pages).changes
         assert (change.type, change.email and change.email.subject) == ("created", "Now")
+
+    @pytest.mark.long
+    def test_follows_through_restarts_of_every_service(
+        self, stack: RunningStack, new_person: NewPerson, provider: Provider
+    ) -> None:
+        ada = new_person()
+        ada.sync()
+        sent: list[str] = []
+
+        def deliver(subject: str) -> None:
+            provider.deliver(ada.email, subject=subject, text="It is there", to=ada.email)
+            sent.append(subject)
+
+        troubles: list[MailroomError] = []
+        with _client(stack, ada) as client, ThreadPoolExecutor(1) as pool:
+            pages = client.changes.follow(ada.email, client.changes.position(ada.email), on_trouble=troubles.append)
+            following = pool.submit(_created, pages, last="the last one")
+            for name in ("auth", "mail", "worker", "gateway"):
+                stack.kill(name)
+                deliver(f"without {name}")
+                stack.start(name)
+                deliver(f"with {name} again")
+            deliver("the last one")
+            assert sorted(following.result(timeout=300)) == sorted(sent)
+        assert troubles
+
+
+def _created(pages: Iterator[ChangePage], *, last: str) -> list[str]:
+    """Return the subjects of messages that pages tell of, up to one of them."""
+    subjects: list[str] = []
+    for page in pages:
+        subjects += [change.email.subject or "" for change in page.changes if change.type == "created" and change.email]
+        if last in subjects:
+            break
+    return subjects

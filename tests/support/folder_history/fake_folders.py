@@ -50,8 +50,8 @@ class FakeFolders:
     """Implements MailFolders. Pages show `window` numbers, newest first.
 
     `gives_ids` is a provider with ids of its own for messages. Methods fail for the folders in `failing`, and once
-    after `cut_in` more calls. `lies` hides messages of a folder from its pages, not from a proof. Listings say that
-    `quiet` folders are unchanged.
+    after `cut_in` more calls. `lies` hides messages of a folder from its pages, not from a proof; the pages of `older`
+    folders say that they are older than what is known. Listings say that `quiet` folders are unchanged.
     """
 
     def __init__(self, *, window: int = 3, gives_ids: bool = False) -> None:
@@ -60,6 +60,7 @@ class FakeFolders:
         self.gives_ids = gives_ids
         self.failing: set[str] = set()
         self.lies: dict[str, set[int]] = {}
+        self.older: set[str] = set()
         self.quiet: set[str] = set()
         self.looked_at: list[str] = []
         self.cut_in: int | None = None
@@ -167,6 +168,7 @@ class FakeFolders:
             covers=KeyRange(key_of(last), key_of(int(top))),
             token=f"{noted}:{last - 1}" if last > 1 else None,
             state=noted,
+            is_older=folder.key in self.older,
         )
 
     async def items(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Sequence[Item]:

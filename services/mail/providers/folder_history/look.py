@@ -91,6 +91,9 @@ async def _look(context: PassContext, known: KnownFolder) -> None:
     if page.restarts:
         await _restart(context, known)
         return
+    if page.is_older:
+        async with context.writing() as connection:
+            await folders.doubt(connection, context.mailbox_id, known.folder_id, pass_number=context.state.pass_number)
     known = replace(known, token=page.token, state=page.state or known.state)
     for keys in page.vanished:
         await _take_away(context, known, keys, present=())

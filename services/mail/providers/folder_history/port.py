@@ -56,14 +56,17 @@ class Page:
     """A part of a look at a folder.
 
     `items` are there, with these marks. `vanished` are gone. Within `covers` only the keys in `present` are there; the
-    keys of `items` are among them. `restarts` says that the provider numbers the folder anew: no known key means
-    anything, and the look begins again. `token` continues the look; None ends it, and the folder is then in `state`.
+    keys of `items` are among them. `is_older` says that the answer is older than what is known, as that of a replica
+    that lags: what it lacks needs a proof. `restarts` says that the provider numbers the folder anew: no known key
+    means anything, and the look begins again. `token` continues the look; None ends it, and the folder is then in
+    `state`.
     """
 
     items: Sequence[Item] = ()
     vanished: Sequence[KeyRange] = ()
     covers: KeyRange | None = None
     present: Sequence[str] = ()
+    is_older: bool = False
     restarts: bool = False
     token: str | None = None
     state: str = ""

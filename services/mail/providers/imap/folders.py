@@ -47,8 +47,8 @@ _ROLES: Final[Mapping[str, str]] = {
     "\\trash": "trash",
     "\\archive": "archive",
 }
-# Names that no command can have.
-_UNNAMED: Final = re.compile(rb"[\x00\r\n]")
+# Names that a command can have, and an index. Names of hundreds of characters are some kilobytes in modified UTF-7.
+_NAMED: Final = re.compile(rb"[^\x00\r\n]{1,2000}", re.DOTALL)
 UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an arrival that the server does not give."""
 
@@ -76,7 +76,7 @@ class ImapFolders:
         async with self.session.connection() as connection:
             self._selected = b"" if connection.selected is None else connection.selected.name
             listed = await list_folders(connection)
-            found = [each for each in listed.folders if each.holds_mail and not _UNNAMED.search(each.name)]
+            found = [each for each in listed.folders if each.holds_mail and _NAMED.fullmatch(each.name)]
             given = await statuses(connection, [each.name for each in found])
         self._statuses = {name: each for name, each in given.items() if isinstance(each, FolderStatus)}
         names = {each.name for each in found}
@@ -117,7 +117,7 @@ class ImapFolders:
         path = listed.name.decode("latin-1")
         object_id = None if status is None else status.object_id
         role = "inbox" if listed.name == INBOX else next(map(_ROLES.get, listed.attributes & _ROLES.keys()), "")
-        key = f"name:{path}" if object_id is None else f"id:{object_id}"
+        key = f"id:{object_id}" if object_id is not None and PRINTABLE.fullmatch(object_id) else f"name:{path}"
         return Folder(key=key, path=path, name=clean_text(decode_name(listed.name)), role=role or "")
 
     def unchanged(self, looked_at: Sequence[LookedAt]) -> AbstractSet[str]:

@@ -25,8 +25,6 @@ from services.mail.store.connection import Pool
 from services.mail.store.control import schedule
 from services.mail.store.folder_history import folders, locations
 
-# Seconds of a connection after which its loss is no sign of a server that refuses to keep any.
-_STABLE: Final = 60.0
 # Seconds, at most, after which a lost connection is opened again, so that many are not opened at once.
 _LONGEST_PAUSE: Final = 5.0
 # Seconds after which it is looked again whether a turn is due. Turns that follow each other are milliseconds apart.
@@ -37,10 +35,23 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcer:
-    """What idling needs besides a connection: to tell the schedule of news, and chance."""
+    """What idling needs besides a connection: to tell the schedule of news, or that it is to look for some, and chance.
+
+    Once it was told of news, a turn is to take the connection: further ones within `pause` seconds are the same. A
+    connection that lasts `stable` seconds is opened again after its loss; servers may refuse to keep any.
+    """
 
     announce: Callable[[int], Awaitable[None]]
+    look: Callable[[int], Awaitable[None]]
     generator: random.Random
+    pause: float = 1.0
+    stable: float = 60.0
+
+    async def tell(self, mailbox_id: int, *, stop: asyncio.Event) -> None:
+        """Announce news, and wait a moment for the turn."""
+        await self.announce(mailbox_id)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), self.pause)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,27 +116,28 @@ class Inbox:
 
 
 async def wait_for_news(inbox: Inbox, connection: Connection, *, announcer: Announcer, stop: asyncio.Event) -> None:
-    """Announce news of the inbox until `stop` or the loss of the connection, which is announced, too.
+    """Announce news of the inbox until `stop` or the loss of the connection, after which it is looked for some.
 
     It begins once no turn is due: the many turns of a first sync would each compare the marks of the inbox. The inbox
     stays selected: what changes after the look at its begin the server tells, while it idles or before.
     """
     began = time.monotonic()
     try:
-        await inbox.rests(stop=stop)
-        if stop.is_set():
-            return
+        if connection.selected is None or not connection.selected.is_watched:
+            await inbox.rests(stop=stop)
+            if stop.is_set():
+                return
         if not await inbox.select(connection):
-            await announcer.announce(inbox.mailbox_id)
+            await announcer.tell(inbox.mailbox_id, stop=stop)
         heard = 0
         while not stop.is_set():
             news = await idle(connection, seconds=some_seconds(announcer.generator), stop=stop, heard=heard)
             if news > heard and not stop.is_set():
-                await announcer.announce(inbox.mailbox_id)
+                await announcer.tell(inbox.mailbox_id, stop=stop)
             heard = news
     except ImapError as error:
         log.info("a mailbox idles no more", mailbox_id=inbox.mailbox_id, error=type(error).__name__)
-        if stop.is_set() or time.monotonic() - began < _STABLE:
+        if stop.is_set() or time.monotonic() - began < announcer.stable:
             return
         await asyncio.sleep(announcer.generator.uniform(0, _LONGEST_PAUSE))
-        await announcer.announce(inbox.mailbox_id)
+        await announcer.look(inbox.mailbox_id)

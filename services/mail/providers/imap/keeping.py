@@ -9,7 +9,7 @@ from uuid import UUID
 
 from services.mail.providers.imap.idling import Announcer
 from services.mail.store.connection import DATABASE_LOST, Pool
-from services.mail.store.control import holds, schedule
+from services.mail.store.control import holds, idle_mailboxes, schedule
 
 # Seconds for which a worker holds mailboxes, and after which it renews that: others take them over after its death.
 _HELD_SECONDS: Final = 60.0
@@ -72,11 +72,17 @@ class HeldMailboxes:
             return await holds.is_held_by_another(connection, mailbox_id, holder=self._holder)
 
     def announcer(self, generator: random.Random) -> Announcer:
-        """Return what tells the schedule of announced news."""
-        return Announcer(announce=self._announce, generator=generator)
+        """Return what tells the schedule of announced news, and of lost connections."""
+        return Announcer(announce=self._announce, look=self._look, generator=generator)
 
     async def _announce(self, mailbox_id: int) -> None:
         # Without it polling finds the news.
         with suppress(*DATABASE_LOST):
             async with self._pool.acquire() as connection, connection.transaction():
                 await schedule.announce(connection, mailbox_id)
+
+    async def _look(self, mailbox_id: int) -> None:
+        # A look opens the connection again, and costs less than a turn, which may have nothing to do.
+        with suppress(*DATABASE_LOST):
+            async with self._pool.acquire() as connection:
+                await idle_mailboxes.look_again(connection, [mailbox_id], seconds=0.0)

@@ -52,11 +52,15 @@ async def first_page(
         if (examined.status.uid_validity or 0) != before.validity:
             return Page(restarts=True)
         end = replace(state_at(examined.status), swept=before.swept, unseen=seen.unseen, marks_at=seen.marks_at)
+        is_older = end.uid_next < before.uid_next < HIGHEST_UID
+        if is_older:
+            # Numbers only grow. With those that are known the next pass looks again, and not only if they change.
+            end = replace(end, uid_next=before.uid_next)
         plan = LookPlan(stage=Stage.NEW, at=before.uid_next, width=1, end=end, since=before.modseq)
         page = await _new(connection, plan, item)
         vanished = [_keys(each.first, each.last) for each in examined.vanished]
         # The count tells of those that so many ranges name, and one search finds them all.
-        return replace(page, vanished=vanished if len(vanished) <= _MOST_RANGES else ())
+        return replace(page, vanished=vanished if len(vanished) <= _MOST_RANGES else (), is_older=is_older)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,8 @@ _PATIENCE = 0.5
 # Seconds after which an answer is late, and seconds until a mailbox whose answer is late is looked at once more.
 _LATE_SECONDS = 2.0
 _AGAIN_SECONDS = 60.0
+# Seconds of a look, at most: a server that sends a byte now and then would keep it, and its slot, for ever.
+_LONGEST_LOOK = 240.0
 # Seconds for which it is shown how late a group was: longer than between two scrapes. One in time hides no other.
 _SHOWN_SECONDS = 120.0
 # Groups under way at the same time, and as many portions of mailboxes that are looked at by themselves: what waits for
@@ -98,6 +100,7 @@ class IdleCheck:
         intervals: IdleIntervals,
         metrics: IdleMetrics,
         parallel: int,
+        longest_look: float = _LONGEST_LOOK,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -110,6 +113,7 @@ class IdleCheck:
         self._sleep = sleep
         self._monotonic = monotonic
         self._slots = asyncio.Semaphore(parallel)
+        self._longest_look = longest_look
         self._tasks: set[asyncio.Task[None]] = set()
         self._visits: dict[asyncio.Task[None], _Visit] = {}
         self._single_visits: set[asyncio.Task[None]] = set()
@@ -284,8 +288,9 @@ class IdleCheck:
     async def _check(self, look: _Look) -> None:
         mailbox_id = look.member.mailbox.mailbox_id
         try:
-            answer = await self._ask_provider(look)
-        except (ProviderError, AppError) as error:
+            async with asyncio.timeout(self._longest_look):
+                answer = await self._ask_provider(look)
+        except (ProviderError, AppError, TimeoutError) as error:
             # A turn of its own meets the error again and deals with it.
             log.info("idle check failed", mailbox_id=mailbox_id, error=type(error).__name__)
             self._metrics.looked(Outcome.FAILED)

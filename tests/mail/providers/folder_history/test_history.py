@@ -358,6 +358,17 @@ class TestDeletion:
         assert await equals(begun)
         assert begun.deleted == []
 
+    async def test_in_an_answer_that_is_older_than_what_is_known_needs_a_proof(self, begun: ObservedHistory) -> None:
+        begun.provider.lies["Inbox"] = {1}
+        begun.provider.older = {"Inbox"}
+        await begun.settle()
+        assert begun.deleted == []
+        assert begun.provider.proofs > 0
+        begun.provider.lies.clear()
+        begun.provider.older.clear()
+        await begun.settle()
+        assert await equals(begun)
+
     async def test_of_few_messages_needs_none(self, begun: ObservedHistory) -> None:
         begun.provider.remove("Inbox", 1)
         await begun.settle()

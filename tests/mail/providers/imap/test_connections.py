@@ -1,6 +1,7 @@
 """Connections of an account at a server that allows few: workers, replicas that download, and mailboxes share them."""
 
 import asyncio
+import random
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,10 +12,11 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.mailboxes import Mailboxes
+from services.mail.model import Lane
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.keeping import HeldMailboxes
-from services.mail.store.control import holds, schedule
+from services.mail.store.control import holds, idle_mailboxes, schedule
 from services.mail.syncs import Syncs
 from tests.support.imap.accounts import ImapAccounts
 from tests.support.imap.mailbox_stage import ImapStage, open_imap_stage
@@ -108,6 +110,7 @@ class TestHeldMailbox:
     @pytest.fixture
     async def mailbox_id(self, servers: Servers) -> int:
         """A mailbox that is due."""
+        await servers.empty()
         async with servers.pool.acquire() as connection:
             added = (await add_mailbox(connection)).mailbox_id
             await schedule.trigger(connection, added)
@@ -126,6 +129,16 @@ class TestHeldMailbox:
             assert await holds.hold(connection, [mailbox_id], holder=uuid4(), seconds=60)
         assert set(await keeper.renew([mailbox_id])) == {mailbox_id}
         assert not await keeper.keeps(mailbox_id)
+
+    async def test_is_looked_at_by_itself_when_its_connection_is_lost(self, servers: Servers, mailbox_id: int) -> None:
+        announcer = HeldMailboxes(servers.pool, holder=uuid4()).announcer(random.Random(1))
+        idle = "UPDATE mailbox_schedule SET lane = $2, active_at = 'epoch' WHERE mailbox_id = $1"
+        async with servers.pool.acquire() as connection:
+            await connection.execute(idle, mailbox_id, Lane.IDLE)
+            await announcer.look(mailbox_id)
+            assert await idle_mailboxes.claim(connection, limit=1, within_seconds=None) == [mailbox_id]
+            # It stays as quiet as it was, and idle.
+            assert await connection.fetchval("SELECT bool_and(active_at = 'epoch') FROM mailbox_schedule")
 
 
 class Losing:

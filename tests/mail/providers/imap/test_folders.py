@@ -177,6 +177,30 @@ class TestLook:
         assert compared.covers == KeyRange(key_of(1), key_of(4_294_967_295))
         assert [int(key) for key in compared.present] == [2, 9]
 
+    async def test_goes_on_at_the_highest_number_that_there_is(self) -> None:
+        top = 4_294_967_295
+        script = [hears(None, selected(1, next_uid=top + 1)), hears(None, found(top)), hears(None, fetched(top))]
+        pages, state = await look(script)
+        assert keys_of(pages) == [top]
+        script = [hears(None, selected(1, next_uid=top + 1))] * 2
+        script += [hears(b"UID SEARCH UID 1:4294967295", found(top)), hears(None, fetched(top))]
+        pages, again = await look(script, state=state, known=1)
+        assert (keys_of(pages), again.uid_next) == ([top], state.uid_next)
+
+    async def test_of_a_folder_numbered_zero_goes_on(self) -> None:
+        """trap 27: UIDVALIDITY 0 (MK 240)."""
+        script = [hears(None, selected(0, next_uid=10, validity=0))] * 2
+        pages, state = await look(script, state=replace(KNOWN, validity=0))
+        assert (any(page.restarts for page in pages), state.validity) == (False, 0)
+
+    async def test_that_is_older_than_what_is_known_keeps_the_numbers_that_are_known(self) -> None:
+        """A replica lags: with its numbers for a state a second such answer would look unchanged."""
+        script = [hears(None, selected(2, next_uid=9))] * 3
+        script += [hears(None, found(2, 5)), hears(None, found(2, 5)), hears(None, fetched(2, 5))]
+        pages, state = await look(script, state=KNOWN, known=3)
+        assert [page.is_older for page in pages] == [True, *[False] * (len(pages) - 1)]
+        assert state.uid_next == 10
+
     async def test_does_not_believe_a_search_that_leaves_messages_out(self) -> None:
         """trap 9: a search of at most 1,000 messages (mail-archiver 490), or of 10,000 (bichon 144)."""
         script = [hears(None, selected(3, next_uid=10))] * 3 + [hears(None, found(2, 9))]

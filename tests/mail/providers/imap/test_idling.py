@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+from dataclasses import dataclass, field
 
 import pytest
 
-from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.client.connection import Connection, SelectedFolder
 from services.mail.providers.imap.idling import Announcer, Inbox, wait_for_news
 from services.mail.store.control import schedule
 from tests.support.imap.mailbox_stage import ImapStage, open_imap_stage
+from tests.support.imap.scripted_server import CUT, conversation, hears
 from tests.support.mail.servers import Servers
 from tests.support.mail.stored import add_mailbox
 from tests.support.mail.waiting import eventually
@@ -54,7 +56,7 @@ class UnusedConnection(Connection):
     """Fails when it is used."""
 
     def __init__(self) -> None:
-        pass
+        self.selected = None
 
 
 async def make_due(servers: Servers, mailbox_id: int, seconds: float) -> None:
@@ -93,7 +95,7 @@ class TestDueTurns:
 
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(0.1, stop.set)
-        announcer = Announcer(announce=announce, generator=random.Random(1))
+        announcer = Announcer(announce=announce, look=announce, generator=random.Random(1))
         await asyncio.wait_for(wait_for_news(inbox, UnusedConnection(), announcer=announcer, stop=stop), 20)
         assert announced == []
 
@@ -137,6 +139,21 @@ class TestPoll:
             assert asked == {"imap.noop", "imap.list", "imap.status", "imap.idle"}
 
 
+class TestPollWithAnswersOfAReplicaThatLags:
+    @pytest.mark.parametrize("profile", PROFILES)
+    async def test_finds_new_mail_with_the_first_one_that_is_current(self, servers: Servers, profile: str) -> None:
+        async with open_imap_stage(servers, profile, poll_seconds=0.3) as stage:
+            work = await stage.create_folder("Work")
+            await stage.imap.deliver(subject="old", labels=[work])
+            await stage.sync(count=None)
+            await until_held(stage)
+            await stage.imap.plan(method="imap.status", kind="stale_status", path="Work", count=2)
+            await stage.imap.deliver(subject="new", labels=[work])
+            await until_subjects(stage, "old", "new")
+            [rule] = (await stage.imap.control("GET", "faults"))["rules"]
+            assert rule["fired"] == 2
+
+
 class TestToken:
     async def test_that_ends_while_the_connection_idles_is_replaced(self, servers: Servers) -> None:
         async with open_imap_stage(servers, "yandex", poll_seconds=0.3) as stage:
@@ -153,6 +170,63 @@ class TestToken:
             # The one with the old token, and those of the old and the new connection.
             assert (account["refused_logins"], account["logins"], account["connections"]) == (1, 2, 1)
             assert stage.accounts.refusals == 1
+
+
+class NoPause(random.Random):
+    """Chooses the shortest time."""
+
+    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - the longest one
+        """Return the lower bound."""
+        return a
+
+
+@dataclass
+class Heard:
+    """What a connection has told the schedule, which takes `pause` seconds for a turn."""
+
+    news: list[int] = field(default_factory=list)
+    looks: list[int] = field(default_factory=list)
+
+    def announcer(self, **seconds: float) -> Announcer:
+        """Return what a connection tells."""
+
+        async def announce(mailbox_id: int) -> None:
+            self.news.append(mailbox_id)
+
+        async def look(mailbox_id: int) -> None:
+            self.looks.append(mailbox_id)
+
+        return Announcer(announce=announce, look=look, generator=NoPause(), **seconds)
+
+
+class TestConnectionThatIdles:
+    async def test_tells_of_news_once_until_the_turn_takes_it(self, servers: Servers) -> None:
+        inbox = Inbox(mailbox_id=7, pool=servers.pool, hidden_marks=frozenset())
+        script = [hears(b"IDLE", b"+ idling\r\n", b"* 4 EXISTS\r\n"), hears(b"DONE", b"* 5 EXISTS\r\nTAG OK\r\n")]
+        heard, stop = Heard(), asyncio.Event()
+        async with conversation(*script) as (connection, server):
+            connection.selected = SelectedFolder(b"INBOX", is_watched=True)
+            idling = asyncio.create_task(
+                wait_for_news(inbox, connection, announcer=heard.announcer(pause=60), stop=stop)
+            )
+            await server.until_heard(2)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(server.until_heard(3), 0.3)
+            stop.set()
+            await asyncio.wait_for(idling, 20)
+        assert (heard.news, heard.looks) == ([7], [])
+
+    @pytest.mark.parametrize(("stable", "looks"), [(0.0, [7]), (60.0, [])])
+    async def test_is_looked_for_after_its_loss_if_the_server_keeps_connections(
+        self, servers: Servers, stable: float, looks: list[int]
+    ) -> None:
+        inbox = Inbox(mailbox_id=7, pool=servers.pool, hidden_marks=frozenset())
+        heard = Heard()
+        async with conversation(hears(b"IDLE", b"+ idling\r\n", CUT)) as (connection, _):
+            connection.selected = SelectedFolder(b"INBOX", is_watched=True)
+            announcer = heard.announcer(stable=stable)
+            await asyncio.wait_for(wait_for_news(inbox, connection, announcer=announcer, stop=asyncio.Event()), 20)
+        assert (heard.news, heard.looks) == ([], looks)
 
 
 class TestDeletion:

@@ -221,7 +221,9 @@ class Unanswered(ScriptedHistory):
 
 
 @asynccontextmanager
-async def due_check(stage: OpenStage, provider: ScriptedHistory) -> AsyncIterator[tuple[Stage, IdleCheck]]:
+async def due_check(
+    stage: OpenStage, provider: ScriptedHistory, *, longest_look: float = 60.0
+) -> AsyncIterator[tuple[Stage, IdleCheck]]:
     """Yield the check of an idle mailbox of this provider that is due: for history, labels and address."""
     async with stage(messages=2, workers=0) as s:
         await s.sync_with_worker()
@@ -235,6 +237,7 @@ async def due_check(stage: OpenStage, provider: ScriptedHistory) -> AsyncIterato
             intervals=IdleIntervals(shortest=600, longest=600),
             metrics=IdleMetrics(CollectorRegistry()),
             parallel=4,
+            longest_look=longest_look,
         )
         yield s, check
         await check.close()
@@ -304,6 +307,15 @@ class TestUnansweredCalls:
             assert await s.fetchval("SELECT checked_at > now() - interval '1 hour' FROM idle_groups")
             # The mailbox itself is looked at once more.
             assert await s.fetchval("SELECT look_at IS NOT NULL FROM mailbox_schedule")
+
+    async def test_end_with_a_turn_for_the_mailbox(self, stage: OpenStage) -> None:
+        async with due_check(stage, Unanswered(), longest_look=0.1) as (s, check):
+            await check.look()
+
+            async def has_a_turn() -> bool:
+                return bool(await s.fetchval("SELECT lane = $1 FROM mailbox_schedule", Lane.LIVE))
+
+            await eventually(has_a_turn)
 
 
 class Changed(ScriptedHistory):

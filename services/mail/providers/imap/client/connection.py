@@ -8,7 +8,7 @@ connection, since the rest of its responses would be taken for those of the next
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
@@ -30,7 +30,6 @@ from services.mail.providers.imap.client.responses import (
     names_in,
     response_of,
 )
-from services.mail.providers.imap.client.values import text_of
 
 _LONGEST_TEXT: Final = 200
 
@@ -45,7 +44,7 @@ class SelectedFolder:
     """What untagged responses have said of the selected folder since it was selected.
 
     `news` counts the responses that tell of messages that came, went or changed, but for answers to UID FETCH.
-    `vanished` are the sets of UIDs that the server wrote. `is_watched` says that the folder was compared with the copy
+    `is_watched` says that the folder was compared with the copy
     after its selection, and that no message was asked for since: whatever has changed since then is among the news.
     """
 
@@ -55,7 +54,6 @@ class SelectedFolder:
     modseq: int | None = None
     exists: int = 0
     news: int = 0
-    vanished: list[bytes] = field(default_factory=list)
     is_watched: bool = False
 
 
@@ -225,14 +223,4 @@ def _record_news(selected: SelectedFolder, data: Data, *, fetches: bool) -> None
         case "FETCH", _:
             selected.news += not fetches
         case "VANISHED", _:
-            _record_vanished(selected, data)
-
-
-def _record_vanished(selected: SelectedFolder, data: Data) -> None:
-    try:
-        *_, uids = data.values()
-    except (MalformedResponseError, ValueError):
-        return
-    selected.news += 1
-    if (text := text_of(uids)) is not None:
-        selected.vanished.append(text)
+            selected.news += 1

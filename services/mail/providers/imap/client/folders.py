@@ -14,6 +14,8 @@ from services.mail.providers.imap.client.values import Value, number_of, pairs_o
 INBOX: Final = b"INBOX"
 # Commands that are on their way at once: more answers than these would fill the buffers of both sides.
 _PIPELINED: Final = 50
+# Each is a row, and a command of each poll.
+_MOST_FOLDERS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ class Examined:
 
 
 async def list_folders(connection: Connection) -> FolderList:
-    """Return all folders, unsubscribed ones too. Raises RefusedError."""
+    """Return all folders, unsubscribed ones too. Raises RefusedError; MalformedResponseError for far too many."""
     found: dict[bytes, ListedFolder] = {}
     unread = 0
 
@@ -81,6 +83,8 @@ async def list_folders(connection: Connection) -> FolderList:
     if connection.has("SPECIAL-USE") and connection.has("LIST-EXTENDED"):
         arguments += [atom("RETURN"), group([atom("SPECIAL-USE")])]
     await connection.run(command("LIST", *arguments), collect=collect)
+    if len(found) > _MOST_FOLDERS:
+        raise MalformedResponseError(f"{len(found)} folders")
     return FolderList(folders=list(found.values()), is_complete=not unread)
 
 
@@ -176,7 +180,6 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
         elif response.code == "CLOSED":
             # What came before is of the folder that was selected until now (RFC 7162, section 3.2.11).
             responses.clear()
-            selected.vanished.clear()
         elif response.code:
             codes[response.code] = response.argument
 
@@ -190,8 +193,6 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
     selected.news = 0
     selected.validity, selected.uid_next = (number_of(codes.get(code)) for code in ("UIDVALIDITY", "UIDNEXT"))
     selected.modseq = number_of(codes.get("HIGHESTMODSEQ")) or None
-    vanished = [each for text in selected.vanished for each in ranges_of(text)]
-    selected.vanished.clear()
     return Examined(
         status=FolderStatus(
             exists=selected.exists,
@@ -200,9 +201,17 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
             modseq=selected.modseq,
             object_id=_object_in(codes.get("MAILBOXID")),
         ),
-        vanished=vanished,
+        vanished=[each for response in responses if response.name == "VANISHED" for each in _vanished(response)],
         responses=responses,
     )
+
+
+def _vanished(response: Data) -> Sequence[UidRange]:
+    try:
+        *_, uids = response.values()
+    except (MalformedResponseError, ValueError):
+        return ()
+    return () if (text := text_of(uids)) is None else ranges_of(text)
 
 
 def _select_parameters(connection: Connection, since: tuple[int, int] | None) -> list[Argument]:

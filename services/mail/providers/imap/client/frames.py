@@ -21,12 +21,12 @@ type Sink = Callable[[bytes], Awaitable[None]]
 class Limits:
     """The largest line, the largest answer to a command in memory, and the largest literal for a sink, in bytes.
 
-    A search that names a million messages is a line of 8 MB. RFC 9051 has no larger literals.
+    A search that names a million messages is a line of 8 MB. Servers take messages of up to 150 MB.
     """
 
     line: int = 8 * 1024 * 1024
     answer: int = 64 * 1024 * 1024
-    streamed: int = 2**32 - 1
+    streamed: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

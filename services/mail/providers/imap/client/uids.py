@@ -10,6 +10,8 @@ HIGHEST_UID: Final = 2**32 - 1
 """The end of a set without an end. `*` would name the last message even below the beginning of the set."""
 # Some servers refuse command lines of more than 8,192 bytes.
 _LONGEST_SET: Final = 7_000
+# Twice as many as a line that names each of them has room for.
+_MOST_UIDS: Final = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,11 +50,16 @@ def _uid_of(text: bytes) -> int:
 
 
 def within(ranges: Iterable[UidRange], limits: UidRange) -> list[int]:
-    """Return the UIDs of `ranges` that are in `limits`, ascending, each once."""
+    """Return the UIDs of `ranges` that are in `limits`, ascending, each once. Raises MalformedResponseError.
+
+    A few bytes can name more of them than memory has room for.
+    """
     found: list[int] = []
     for each in sorted(ranges):
-        begin = max(each.first, limits.first, found[-1] + 1 if found else 0)
-        found.extend(range(begin, min(each.last, limits.last) + 1))
+        begin, end = max(each.first, limits.first, found[-1] + 1 if found else 0), min(each.last, limits.last)
+        if len(found) + end - begin > _MOST_UIDS:
+            raise MalformedResponseError("more messages than a folder has")
+        found.extend(range(begin, end + 1))
     return found
 
 

@@ -23,6 +23,8 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ATOM, _OPEN, _CLOSE, _QUOTED, _OTHER = range(1, 6)
+# RFC 9051, section 9: number64 has 63 bits.
+_HIGHEST: Final = 2**63 - 1
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
@@ -88,14 +90,14 @@ def text_of(value: Value) -> bytes | None:
 
 
 def number_of(value: Value) -> int | None:
-    """Return a number, which some servers write as 9.3736e+06; None for what is none, or negative."""
+    """Return a number, which some servers write as 9.3736e+06; None for what is none, negative, or above number64."""
     if not isinstance(value, bytes) or len(value) > 20:
         return None
     try:
         number = int(value) if value.isdigit() else int(float(value))
     except (ValueError, OverflowError):
         return None
-    return number if number >= 0 else None
+    return number if 0 <= number <= _HIGHEST else None
 
 
 def pairs_of(value: Value) -> dict[str, Value]:

@@ -19,7 +19,7 @@ from deploy.local.secrets import own_environment
 from deploy.local.supervisor import Server, Service
 from deploy.local.valkey import EmbeddedValkey
 from services.kit.tls.authority import ensure_certificates
-from services.sandbox.imap.certificates import ensure_certificate
+from services.sandbox.certificates import ensure_certificate
 
 MIGRATED = ("auth", "mail")
 # Where browsers of connect sessions return to, besides the console: a back end in development.

@@ -59,7 +59,9 @@ class Traffic:
         `folders` has names by id of the mailboxes over IMAP, by address.
         """
         self.done: Counter[str] = Counter()
-        self._http = httpx.Client(base_url=control_url, trust_env=False, timeout=30)
+        # The sandbox closes what is idle for 5 s: a request must not meet that.
+        limits = httpx.Limits(keepalive_expiry=2)
+        self._http = httpx.Client(base_url=control_url, trust_env=False, timeout=30, limits=limits)
         self._mailboxes = [
             _Known(email, list(ids), labels=dict(folders.get(email, {}))) for email, ids in mailboxes.items()
         ]

@@ -57,7 +57,8 @@ class Checkout:
         prefix = self.path / ".venv"
         venv.create(prefix, symlinks=True)
         # A path in there is not searched for .pth files: this interpreter's own, which leads to ROOT, has no effect.
-        paths = (self.path, self.path / "protos/gen", sysconfig.get_path("purelib"))
+        own = (self.path, self.path / "protos/gen", self.path / "clients/python/src")
+        paths = (*own, sysconfig.get_path("purelib"))
         site = sysconfig.get_path("purelib", vars={"base": str(prefix)})
         Path(site, "checkout.pth").write_text("".join(f"{path}\n" for path in paths))
         for program in Path(sys.executable).parent.iterdir():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.routing import Route
 
-from services.sandbox.imap.certificates import server_tls
+from services.sandbox.certificates import server_tls
 from services.sandbox.imap.control import ImapControl, Listeners
 from services.sandbox.imap.profiles import PROFILES
 from services.sandbox.imap.server import ImapServer

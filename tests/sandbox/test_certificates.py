@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.sandbox.imap.certificates import server_tls
+from services.sandbox.certificates import server_tls
 
 
 def _expiring(ca: Path, key: Path) -> None:

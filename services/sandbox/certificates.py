@@ -1,4 +1,4 @@
-"""The certificate of the servers, for this machine. It is its own authority."""
+"""The certificate of the servers that speak TLS, for this machine. It is its own authority."""
 
 import ipaddress
 import ssl

@@ -23,7 +23,7 @@ YANDEX_EMAIL = "grace@example.org"
 _YANDEX_COUNT = 100
 _NEW_MAIL = 25
 _PATIENCE = 120.0  # seconds that one sync may take
-_NEXT = """
+NEXT = """
 Next:
   make run                  the stack itself, until Ctrl-C, with a walk-through; then in a browser:
   http://localhost:8001     the console, with the key in .mailroom/api-key: connect a mailbox, fill the sandbox
@@ -65,7 +65,7 @@ class Tour:
             await self._consent(client, provider="yandex", email=YANDEX_EMAIL)
             await self._sync(client, YANDEX_EMAIL, count=_YANDEX_COUNT)
             await self._show_addresses(client)
-        self.console.print(_NEXT, markup=False, highlight=False)
+        self.console.print(NEXT, markup=False, highlight=False)
 
     async def _consent(self, client: httpx.AsyncClient, *, provider: str, email: str) -> dict[str, Any]:
         """Sign in, or with a token connect one more mailbox; posts the consent page's form as a browser does."""

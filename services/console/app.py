@@ -75,13 +75,9 @@ def create_app(
     """Build the console over a gateway; `clock` returns seconds since 1970, `resolve` finds CONSOLE_PEERS."""
     app = FastAPI(title="Mailroom console", openapi_url=None, redirect_slashes=False)
     https = settings.address.startswith("https:")
-    secret = secrets.token_urlsafe(48)
-    if settings.console_secret_key is not None:
-        secret = settings.console_secret_key.get_secret_value()
-    ended, peers = EndedSessions(clock=clock), None
-    if settings.console_peers is not None and peer_client is not None:
-        found = resolve or addresses_of(settings.console_peers)
-        peers = Peers(ended, EndedSessionsCipher(secret), http=peer_client, resolve=found)
+    key = settings.console_secret_key
+    secret = secrets.token_urlsafe(48) if key is None else key.get_secret_value()
+    ended = EndedSessions(clock=clock)
     app.state.console = Console(
         gateway=gateway,
         sessions=Sessions(
@@ -97,13 +93,26 @@ def create_app(
         origin=settings.address,
         api=settings.api,
         sandbox=sandbox,
-        peers=peers,
+        peers=_peers(settings, ended, EndedSessionsCipher(secret), http=peer_client, resolve=resolve),
     )
     failures.register(app)
     for module in _ROUTES:
         app.include_router(module.router)
     app.add_middleware(SecurityHeaders, https=https)
     return app
+
+
+def _peers(
+    settings: ConsoleSettings,
+    ended: EndedSessions,
+    cipher: EndedSessionsCipher,
+    *,
+    http: httpx.AsyncClient | None,
+    resolve: Resolve | None,
+) -> Peers | None:
+    if settings.console_peers is None or http is None:
+        return None
+    return Peers(ended, cipher, http=http, resolve=resolve or addresses_of(settings.console_peers))
 
 
 async def run(settings: ConsoleSettings, stop: asyncio.Event) -> None:

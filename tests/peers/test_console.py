@@ -24,7 +24,17 @@ from services.console.gateway.client import Gateway
 from services.console.settings import ConsoleSettings
 from services.kit.api_key import generate
 from services.kit.http.server import serve_http
-from tests.support.console.fake_gateway import MAILBOX, RECEIVED, FakeGateway, delivery, email, webhook
+from tests.support.console.fake_gateway import (
+    MAILBOX,
+    RECEIVED,
+    FakeGateway,
+    delivery,
+    email,
+    event,
+    key,
+    mailbox,
+    webhook,
+)
 from tests.support.e2e.people import Person
 from tests.support.e2e.running_stack import RunningStack, running_stack
 from tests.support.peers.html_attacks import ATTACKS, EVIL
@@ -169,6 +179,18 @@ class TestPages:
         assert title
         assert "You are signed out" in signed_out
 
+    def test_make_change_test_and_rotate_a_webhook_with_keys_alone(self, visit: Visit, console: Console) -> None:
+        mailbox = console.fill()
+        seen = visit("webhooks", **console.facts, mailbox=mailbox)
+        assert seen["complaints"] == []
+        changed, facts, tested = seen["reached"]
+        assert "The webhook is changed." in changed
+        assert mailbox in facts
+        assert "message.created" in facts
+        assert "A test is on its way." in tested
+        assert [secret.startswith("whsec_") for secret in seen["secrets"]] == [True, True]
+        assert seen["is_another"]
+
     def test_connect_a_mailbox_and_show_its_copy_grow(self, visit: Visit, console: Console) -> None:
         console.fill()
         seen = visit("connect", **{**console.facts, "email": _OTHER})
@@ -189,7 +211,7 @@ class TestPictures:
         mailbox = f"/mailboxes/{console.fill()}"
         pictures = {
             "console-mailboxes-light.png": "/mailboxes",
-            "console-message-dark.png": f"{mailbox}/mail/{_ids(console)[0]}?q=the",
+            "console-message-dark.png": f"{mailbox}/mail/{_ids(console, query='the')[0]}?q=the",
         }
         folder = ROOT / "docs/pictures" if os.environ.get("MAILROOM_PICTURES") == "keep" else tmp_path
         assert visit("pictures", **console.facts, pictures=pictures, folder=str(folder))["taken"] == sorted(pictures)
@@ -233,7 +255,12 @@ class TestHostileMail:
             assert len(emails) >= 300
             mail = f"/mailboxes/{MAILBOX}/mail"
             views = [f"{mail}/attack-0?view={view}" for view in ("text", "headers", "json")]
+            changes = [
+                {"type": "created", "id": "attack-0", "email": emails[0], "label": None},
+                {"type": "label_updated", "id": words, "email": None, "label": {"name": words}},
+            ]
             paths = [
+                *("/audit", "/keys", "/keys/AbC", mail, f"/mailboxes/{MAILBOX}", f"/mailboxes/{MAILBOX}/changes"),
                 "/webhooks",
                 "/webhooks/webhook-1",
                 "/webhooks/webhook-1/edit",
@@ -244,7 +271,12 @@ class TestHostileMail:
             frames = [f"/messages/{each['id']}/frame" for each in emails]
             attempt = {"at": RECEIVED, "status": 500, "error": None, "duration_ms": 1, "body": "".join(attacks)[:1000]}
             hostile = FakeGateway(
+                mailboxes=[mailbox(email=words, provider=words)],
                 emails=emails,
+                labels=[{"name": words, "message_count": 1}],
+                changes=changes,
+                keys=[key(name=words, networks=[words])],
+                events=[event(type=words, email=words, client=words, client_network=words)],
                 webhooks=[webhook(url=words, description=words)],
                 deliveries=[delivery(event=words, event_id=words, attempts=[attempt])],
             )
@@ -299,11 +331,11 @@ def _served(gateway: FakeGateway, *, port: int) -> Iterator[dict[str, str]]:
     thread.join()
 
 
-def _ids(console: Console) -> tuple[str, str]:
-    """Return the ids of the newest message with HTML, and of its thread."""
+def _ids(console: Console, *, query: str = "") -> tuple[str, str]:
+    """Return the ids of the newest message with HTML that a query finds, and of its thread."""
     headers = {"authorization": f"Bearer {console.key}"}
     with httpx.Client(base_url=console.stack.gateway_url, trust_env=False, timeout=60, headers=headers) as http:
-        for each in http.get("/emails", params={"email": _EMAIL}).json()["emails"]:
+        for each in http.get("/emails", params={"email": _EMAIL, **({"q": query} if query else {})}).json()["emails"]:
             if http.get(f"/emails/{each['id']}").json()["html"]:
                 return each["id"], each["thread_id"]
     raise AssertionError("no message has HTML")

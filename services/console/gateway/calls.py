@@ -213,11 +213,14 @@ def create_webhook(
     return Call("POST", "/webhooks", f"mailroom.webhooks.create({url!r}, {named})", body=body)
 
 
-def update_webhook(webhook_id: str, *, url: str, events: list[str], description: str, order: str) -> Call:
-    """Change what a webhook is sent, and where to."""
-    named = f"url={url!r}, events={events!r}, description={description!r}, order={order!r}"
-    body = {"url": url, "events": events, "description": description, "order": order}
+def update_webhook(
+    webhook_id: str, *, url: str, events: list[str], mailbox_ids: list[str] | None, description: str, order: str
+) -> Call:
+    """Change what a webhook is sent, and where to; no `events` are all, and `mailbox_ids` None is all mailboxes."""
+    mailboxes = "all_mailboxes=True" if mailbox_ids is None else f"mailbox_ids={mailbox_ids!r}"
+    named = f"url={url!r}, events={events!r}, {mailboxes}, description={description!r}, order={order!r}"
     python = f"mailroom.webhooks.update({webhook_id!r}, {named})"
+    body = {"url": url, "events": events, "mailbox_ids": mailbox_ids, "description": description, "order": order}
     return Call("PATCH", f"/webhooks/{_id(webhook_id)}", python, body=body)
 
 
@@ -251,7 +254,7 @@ def enable_webhook(webhook_id: str) -> Call:
 def list_deliveries(webhook_id: str, *, state: str, limit: int, cursor: str) -> Call:
     """List what a webhook was sent, newest first; `state` empty: all."""
     named = f", state={state!r}" if state else ""
-    python = f"itertools.islice(mailroom.webhooks.deliveries({webhook_id!r}{named}), {limit})"
+    python = f"mailroom.webhooks.deliveries({webhook_id!r}{named}).first({limit})"
     return _get(f"/webhooks/{_id(webhook_id)}/deliveries", python, state=state, limit=limit, cursor=cursor)
 
 

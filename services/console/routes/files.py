@@ -1,17 +1,17 @@
 """Styles and scripts, all of them part of the console."""
 
 from functools import cache
+from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, Header, HTTPException, Response
 
 router = APIRouter()
 
 _FOLDER = Path(__file__).parents[1] / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-# Seconds for which browsers keep a file.
-_AGE = 3600
 
 
 @cache
@@ -21,15 +21,20 @@ def _files() -> dict[str, Path]:
 
 
 @cache
-def _content(path: Path) -> bytes:
-    return path.read_bytes()
+def _content(path: Path) -> tuple[bytes, str]:
+    """Return the bytes of a file with their entity tag."""
+    content = path.read_bytes()
+    return content, f'"{sha256(content).hexdigest()[:16]}"'
 
 
 @router.get("/static/{name:path}")
-async def get_file(name: str) -> Response:
-    """Get a file that pages load."""
+async def get_file(name: str, if_none_match: Annotated[str, Header()] = "") -> Response:
+    """Get a file that pages load. Browsers keep it, and ask each time whether a release has changed it."""
     path = _files().get(name)
     if path is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
-    headers = {"cache-control": f"public, max-age={_AGE}"}
-    return Response(_content(path), media_type=_TYPES[path.suffix], headers=headers)
+    content, tag = _content(path)
+    headers = {"cache-control": "public, no-cache", "etag": tag}
+    if if_none_match == tag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(content, media_type=_TYPES[path.suffix], headers=headers)

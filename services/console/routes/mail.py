@@ -14,6 +14,8 @@ router = APIRouter()
 
 PAGE = 50
 _MAILBOXES = 100
+# Labels that a page lists: mailboxes can have ten thousand.
+_LABELS = 200
 # Searches that people want most, by their names.
 SHORTCUTS = (
     ("All", ""),
@@ -80,13 +82,15 @@ async def show_mail(
     """Show messages, newest first, or those that a search finds."""
     mailbox = await visit.ask(calls.get_mailbox(mailbox_id))
     page, failure = await list_messages(visit, mailbox_id, query=q, cursor=cursor)
-    labels, _ = await visit.attempt(calls.list_labels(mailbox_id))
+    answer, _ = await visit.attempt(calls.list_labels(mailbox_id))
+    labels = [label for label in (answer or {"labels": []})["labels"] if label["message_count"]]
     return visit.show(
         "mail.html",
         mailbox=mailbox,
         page=page,
         failure=failure,
-        labels=[label for label in (labels or {"labels": []})["labels"] if label["message_count"]],
+        labels=labels[:_LABELS],
+        label_count=len(labels),
         q=q,
         cursor=cursor,
         shortcuts=SHORTCUTS,

@@ -21,7 +21,9 @@ _LARGEST_COUNT = 1_000_000
 
 @router.get("/mailboxes")
 async def list_mailboxes(
-    visit: Visited, status: Annotated[str, Query(max_length=50)] = "", cursor: Annotated[str, Query()] = ""
+    visit: Visited,
+    status: Annotated[str, Query(max_length=50)] = "",
+    cursor: Annotated[str, Query(max_length=2048)] = "",
 ) -> Response:
     """Show the mailboxes with their states, all or those in one state."""
     wanted = status if status in MAILBOX_STATES else ""

@@ -36,14 +36,17 @@ async def show_usage(visit: Watched) -> Response:
 async def _usage(visit: Visit) -> Json:
     usage, failure = await visit.attempt(calls.get_usage(hours=_HOURS))
     if usage is None:
-        return {"usage": None, "failure": failure, "plots": (), "states": (), "count": 0}
+        return {"usage": None, "failure": failure, "plots": (), "states": (), "count": 0, "is_unused": False}
+    count, plots = sum(usage["mailboxes"].values()), _plots(usage["hours"])
     states = [_counted(name, state, usage["mailboxes"][name]) for name, state in MAILBOX_STATES.items()]
     return {
         "usage": usage,
         "failure": None,
-        "plots": _plots(usage["hours"]),
+        "plots": plots,
         "states": states,
-        "count": sum(usage["mailboxes"].values()),
+        "count": count,
+        # Without a mailbox now or lately there is nothing to show but what to do first.
+        "is_unused": not count and not any(bar.parts for each in plots for bar in each.bars),
     }
 
 

@@ -50,6 +50,8 @@ async def sign_in(request: Request) -> Response:
         log.info("sign-in refused", code=error.code)
         return _again(request, error, target)
     response = RedirectResponse(target, HTTPStatus.SEE_OTHER)
+    if (former := console.sessions.find(request)) is not None:
+        console.sessions.end(former, response)
     console.sessions.begin(key, response)
     log.info("signed in", key_id=key.key_id)
     return response
@@ -86,7 +88,12 @@ async def switch_shortcuts(visit: Visited) -> Response:
     form = await visit.form()
     response = visit.go(_own_path(first(form, "back", "/")))
     response.set_cookie(
-        "shortcuts", first(form, "shortcuts", "on"), max_age=31_536_000, samesite="strict", httponly=True
+        "shortcuts",
+        "off" if first(form, "shortcuts") == "off" else "on",
+        max_age=31_536_000,
+        secure=visit.console.origin.startswith("https:"),
+        samesite="strict",
+        httponly=True,
     )
     return response
 

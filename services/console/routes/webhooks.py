@@ -78,8 +78,7 @@ async def show_webhook(
 @router.get("/webhooks/{webhook_id}/edit")
 async def edit_webhook(visit: Visited, webhook_id: str) -> Response:
     """Show the form that changes a webhook."""
-    webhook = await visit.ask(calls.get_webhook(webhook_id))
-    return visit.show("webhook_edit.html", webhook_id=webhook_id, values=webhook, kinds=EVENTS, failure=None)
+    return await _edit(visit, webhook_id, values=await visit.ask(calls.get_webhook(webhook_id)))
 
 
 @router.post("/webhooks/{webhook_id}/edit")
@@ -90,14 +89,13 @@ async def change_webhook(visit: Visited, webhook_id: str) -> Response:
         webhook_id,
         url=values["url"],
         events=values["events"],
+        mailbox_ids=values["mailbox_ids"],
         description=values["description"],
         order=values["order"],
     )
     changed, failure = await _try(visit, call)
     if changed is None:
-        return visit.show(
-            "webhook_edit.html", status=400, webhook_id=webhook_id, values=values, kinds=EVENTS, failure=failure
-        )
+        return await _edit(visit, webhook_id, values=values, failure=failure)
     return visit.go(f"/webhooks/{webhook_id}", done="webhook_changed")
 
 
@@ -171,11 +169,29 @@ async def _list(visit: Visit, *, values: Json, failure: Explanation | None = Non
         "webhooks.html",
         status=200 if failure is None else 400,
         rows=[(webhook, webhook_state(webhook)) for webhook in webhooks],
-        mailboxes=await mailboxes_of(visit),
+        mailboxes=await _choices(visit, values),
         values=values,
         kinds=EVENTS,
         failure=failure,
     )
+
+
+async def _edit(visit: Visit, webhook_id: str, *, values: Json, failure: Explanation | None = None) -> Response:
+    return visit.show(
+        "webhook_edit.html",
+        status=200 if failure is None else 400,
+        webhook_id=webhook_id,
+        mailboxes=await _choices(visit, values),
+        values=values,
+        kinds=EVENTS,
+        failure=failure,
+    )
+
+
+async def _choices(visit: Visit, values: Json) -> list[tuple[str, str]]:
+    """Return ids and addresses of mailboxes: the first of the application, and all that are chosen."""
+    known = {mailbox["mailbox_id"]: mailbox["email"] for mailbox in await mailboxes_of(visit)}
+    return list(({chosen: chosen for chosen in values["mailbox_ids"] or ()} | known).items())
 
 
 async def _try(visit: Visit, call: Call) -> tuple[Json | None, Explanation | None]:

@@ -46,7 +46,8 @@ CALLS = [
     calls.create_webhook(
         "https://x/'", events=["sync.failed"], mailbox_ids=["m"], description="d", backfill=True, order="none"
     ),
-    calls.update_webhook("w", url="https://x", events=[], description="", order="mailbox"),
+    calls.update_webhook("w", url="https://x", events=[], mailbox_ids=None, description="", order="mailbox"),
+    calls.update_webhook("w", url="https://x", events=[], mailbox_ids=["m"], description="", order="none"),
     calls.delete_webhook("w"),
     calls.rotate_webhook_secret("w", overlap_seconds=3600),
     calls.test_webhook("w"),

@@ -35,7 +35,14 @@ class TestPolicy:
 
     async def test_keeps_pages_out_of_caches(self, browser: Browser) -> None:
         assert (await browser.get("/mailboxes")).headers["cache-control"] == "no-store"
-        assert "max-age" in (await browser.get("/static/console.css")).headers["cache-control"]
+
+    async def test_asks_for_files_again_only_when_they_have_changed(self, browser: Browser) -> None:
+        whole = await browser.get("/static/console.css")
+        assert whole.headers["cache-control"] == "public, no-cache"
+        same = await browser.get("/static/console.css", **{"if-none-match": whole.headers["etag"]})
+        assert (same.status_code, same.content) == (304, b"")
+        other = await browser.get("/static/console.css", **{"if-none-match": '"x"'})
+        assert other.content == whole.content
 
 
 class TestFiles:

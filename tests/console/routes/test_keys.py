@@ -3,23 +3,7 @@
 import json
 
 from tests.console.conftest import Browser
-from tests.support.console.fake_gateway import RECEIVED, Json
-
-
-def key(**fields: object) -> Json:
-    return {
-        "id": "AbC",
-        "name": "reports",
-        "scopes": ["mail.read"],
-        "mailbox_ids": None,
-        "networks": None,
-        "created_by": None,
-        "created_at": RECEIVED,
-        "expires_at": None,
-        "revoked_at": None,
-        "last_used_at": None,
-        **fields,
-    }
+from tests.support.console.fake_gateway import RECEIVED, key
 
 
 class TestKeys:

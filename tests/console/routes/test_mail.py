@@ -8,6 +8,14 @@ from tests.support.console.fake_gateway import MAILBOX, email, mailbox
 MAIL = f"/mailboxes/{MAILBOX}/mail"
 
 
+async def test_lists_so_many_labels_and_says_how_many_there_are(browser: Browser) -> None:
+    browser.gateway.labels = [{"name": f"label {number}", "message_count": 1} for number in range(1500)]
+    page = (await browser.get(f"/mailboxes/{MAILBOX}/mail")).text
+    assert "The first 200 of 1,500." in page
+    assert "label 199" in page
+    assert "label 200" not in page
+
+
 class TestList:
     async def test_of_the_only_mailbox_needs_no_choice(self, browser: Browser) -> None:
         assert (await browser.get("/mail")).headers["location"] == MAIL

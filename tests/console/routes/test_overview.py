@@ -39,7 +39,14 @@ class TestOverview:
 
     async def test_says_what_to_do_without_a_mailbox(self, browser: Browser) -> None:
         browser.gateway.usage = usage(active=0)
-        assert "No mailbox yet" in (await browser.get("/overview")).text
+        page = (await browser.get("/overview")).text
+        assert "No mailbox yet" in page
+        assert "Messages stored" not in page
+        # The last mailbox was disconnected a while ago.
+        browser.gateway.usage = usage(active=0, changes=1)
+        page = (await browser.get("/overview")).text
+        assert "No mailbox yet" in page
+        assert "Messages stored" in page
 
     async def test_says_what_the_key_lacks(self, browser: Browser) -> None:
         browser.gateway.refusals["/usage"] = (403, "insufficient_scope")

@@ -44,6 +44,22 @@ class TestSignIn:
         assert answer.status_code == 502
         assert "A part of Mailroom does not answer" in answer.text
 
+    async def test_ends_the_session_before(self, browser: Browser) -> None:
+        [(name, former)] = browser.http.cookies.items()
+        await browser.sign_in()
+        [(_, present)] = browser.http.cookies.items()
+        assert (await browser.get("/mailboxes")).status_code == 200
+        browser.http.cookies.clear()
+        browser.http.cookies.set(name, former)
+        assert (await browser.get("/mailboxes")).status_code == 303
+        assert present != former
+
+    async def test_begins_a_session_of_its_own_whatever_cookie_was_there(self, stranger: Browser) -> None:
+        stranger.http.cookies.set("console", "planted")
+        answer = await stranger.sign_in()
+        assert answer.headers["set-cookie"].startswith("console=")
+        assert "planted" not in answer.headers["set-cookie"]
+
 
 class TestStrangers:
     @pytest.mark.parametrize("path", ["/", "/mailboxes", "/mail", "/keys", "/api", "/messages/x/frame"])
@@ -65,6 +81,13 @@ class TestShortcuts:
         assert "data-no-shortcuts" not in (await browser.get("/mailboxes")).text
         await browser.post("/shortcuts", shortcuts="off", back="/keys")
         assert "data-no-shortcuts" in (await browser.get("/mailboxes")).text
+
+    async def test_are_on_or_off_and_nothing_else(self, browser: Browser) -> None:
+        await browser.get("/mailboxes")
+        answer = await browser.post("/shortcuts", shortcuts="x; Domain=evil.example", back="//evil.example")
+        assert answer.headers["location"] == "/"
+        [cookie] = answer.headers.get_list("set-cookie")
+        assert cookie.startswith("shortcuts=on;")
 
 
 class TestSignedIn:

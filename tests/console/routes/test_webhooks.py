@@ -123,9 +123,33 @@ class TestWebhook:
         assert 'value="message.created" checked' in page.text
         answer = await browser.post(f"{PAGE}/edit", url="https://y.example", event="label.updated", description="d")
         assert answer.headers["location"] == f"{PAGE}?done=webhook_changed"
+        await browser.post(
+            f"{PAGE}/edit", url="https://y.example", event="label.updated", description="d", mailbox=MAILBOX
+        )
+        changed = {"url": "https://y.example", "events": ["label.updated"], "description": "d", "order": "mailbox"}
         assert browser.gateway.bodies("PATCH", PAGE) == [
-            {"url": "https://y.example", "events": ["label.updated"], "description": "d", "order": "mailbox"}
+            {**changed, "mailbox_ids": None},
+            {**changed, "mailbox_ids": [MAILBOX]},
         ]
+
+    async def test_shows_the_mailboxes_that_are_chosen_when_it_is_changed(self, browser: Browser) -> None:
+        elsewhere = "0190b0a0-0000-7000-8000-00000000000f"
+        browser.gateway.webhooks = [webhook(mailbox_ids=[MAILBOX, elsewhere])]
+        page = (await browser.get(f"{PAGE}/edit")).text
+        # One that is not among the first mailboxes stays chosen, too.
+        for mailbox_id in (MAILBOX, elsewhere):
+            assert f'name="mailbox" value="{mailbox_id}" checked' in page
+        browser.gateway.webhooks = [webhook(mailbox_ids=None)]
+        page = (await browser.get(f"{PAGE}/edit")).text
+        assert f'name="mailbox" value="{MAILBOX}">' in page
+
+    async def test_that_cannot_be_changed_so_keeps_what_was_typed(self, browser: Browser) -> None:
+        await browser.get(f"{PAGE}/edit")
+        browser.gateway.refuse_once("PATCH", PAGE, 400, "invalid_webhook")
+        answer = await browser.post(f"{PAGE}/edit", url="https://localhost:1/x", mailbox=MAILBOX)
+        assert answer.status_code == 400
+        for shown in ("Such a webhook cannot be made", "https://localhost:1/x", f'value="{MAILBOX}" checked'):
+            assert shown in answer.text
 
     async def test_is_deleted(self, browser: Browser) -> None:
         await browser.get(PAGE)

@@ -142,6 +142,23 @@ def event(**fields: object) -> Json:
     }
 
 
+def key(**fields: object) -> Json:
+    """Return an API key as the API gives it, without its secret."""
+    return {
+        "id": "AbC",
+        "name": "reports",
+        "scopes": ["mail.read"],
+        "mailbox_ids": None,
+        "networks": None,
+        "created_by": None,
+        "created_at": RECEIVED,
+        "expires_at": None,
+        "revoked_at": None,
+        "last_used_at": None,
+        **fields,
+    }
+
+
 def usage(*, active: int = 1, **last: object) -> Json:
     """Return the usage of a day with counts in its last hour only."""
     deliveries = {"delivered": 0, "failed": 0, "parked": 0}
@@ -159,6 +176,7 @@ class FakeGateway:
     mailboxes: list[Json] = field(default_factory=lambda: [mailbox()])
     syncs: list[Json] = field(default_factory=lambda: [sync()])
     emails: list[Json] = field(default_factory=lambda: [email()])
+    labels: list[Json] = field(default_factory=list)
     keys: list[Json] = field(default_factory=list)
     usage: Json = field(default_factory=usage)
     webhooks: list[Json] = field(default_factory=list)
@@ -205,7 +223,7 @@ class FakeGateway:
             "/emails/sync": sync(state="queued", ended_at=None),
             "/emails/verify": sync(state="queued", ended_at=None),
             "/emails": {"emails": self.emails[: int(request.url.params.get("limit", 50))], "next_cursor": None},
-            "/emails/labels": {"labels": []},
+            "/emails/labels": {"labels": self.labels},
             "/emails/threads": {"threads": [], "next_cursor": None},
             "/emails/changes": {"changes": self.changes, "next_since": "position-2", "has_more": False},
             "/keys": {"keys": self.keys},

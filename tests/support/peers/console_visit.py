@@ -3,8 +3,8 @@
     python console_visit.py BROWSER AXE TASK < task.json
 
 AXE is the script of axe-core. TASK is `look` (every page, in both themes, wide and narrow), `keyboard` (journeys
-without a pointer), `connect` (a mailbox), `tail` (the time until changes show), `attacks` (messages that try to act)
-or `pictures` (for README). It prints what it saw as JSON.
+without a pointer), `webhooks` (the same with a webhook), `connect` (a mailbox), `tail` (the time until changes show),
+`attacks` (messages that try to act) or `pictures` (for README). It prints what it saw as JSON.
 """
 
 import json
@@ -166,6 +166,49 @@ def keyboard(browser: Browser, task: Task, axe: str) -> Any:
     return {"reached": reached, "complaints": visitor.complaints}
 
 
+def webhooks(browser: Browser, task: Task, axe: str) -> Any:
+    """Create, change, test and rotate a webhook with keys alone; return what was reached."""
+    visitor = Visitor(browser, task, axe)
+    page, keys, reached = visitor.page, visitor.page.keyboard, []
+    visitor.sign_in()
+    visitor.open("/webhooks")
+    _tab_to(page, None, within="#url")
+    keys.type("https://shop.example/keys")
+    _tab_to(page, None, within="input[value='message.created']")
+    keys.press("Space")
+    _tab_to(page, "Create webhook", within="button")
+    _enter(page)
+    first = page.get_by_label("Secret", exact=True).inner_text()
+    visitor.check("secret")
+    _tab_to(page, "To the webhook", within="a.button")
+    _enter(page)
+    _tab_to(page, "Change…", within="a.button")
+    _enter(page)
+    _tab_to(page, "Only some mailboxes", within="summary")
+    keys.press("Enter")
+    _tab_to(page, None, within=f"input[value='{task['mailbox']}']")
+    keys.press("Space")
+    visitor.check("edit")
+    _tab_to(page, "Change", within="button")
+    _enter(page)
+    reached.append(page.get_by_role("status").inner_text())
+    reached.append(page.locator(".facts").first.inner_text())
+    _tab_to(page, "Send a test", within="button")
+    _enter(page)
+    reached.append(page.get_by_role("status").inner_text())
+    _tab_to(page, "Rotate the secret…", within="summary")
+    keys.press("Enter")
+    _tab_to(page, "Rotate", within="button")
+    _enter(page)
+    second = page.get_by_label("Secret", exact=True).inner_text()
+    return {
+        "reached": reached,
+        "is_another": first != second,
+        "secrets": [first, second],
+        "complaints": visitor.complaints,
+    }
+
+
 def connect(browser: Browser, task: Task, axe: str) -> Any:
     """Connect a mailbox at the sandbox, copy it, and return what its page says in the end."""
     visitor = Visitor(browser, task, axe)
@@ -276,6 +319,7 @@ if __name__ == "__main__":
     tasks = {
         "look": look,
         "keyboard": keyboard,
+        "webhooks": webhooks,
         "connect": connect,
         "tail": tail,
         "attacks": attacks,

@@ -45,7 +45,7 @@ class TestStatementsForANewMailbox:
         self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
     ) -> None:
         await fill(connection, _PLACES, table="mail_locations", known=other_id, new=mailbox_id)
-        await arrivals.newest(planned, mailbox_id, below=None, hidden=[], limit=500)
+        await arrivals.newest(planned, mailbox_id, hidden=[], limit=500)
         assert planned.rows < 3 * OWN
 
     async def test_look_up_where_messages_are(

@@ -10,7 +10,7 @@ from services.mail.providers.folder_history.identities import identify_places, i
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.folder_history.pass_context import PassContext
 from services.mail.store.folder_history import arrivals, folders
-from services.mail.store.folder_history.arrivals import Place, place_of
+from services.mail.store.folder_history.arrivals import ABOVE_ALL, Place, place_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +36,21 @@ async def list_page(
     """
     known = await known_folders(context)
     hidden = [each.folder_id for each in known.values() if each.folder.role in without_roles]
-    revision, below = (context.state.revision, None) if token is None else _place_in(token)
-    while True:
-        async with context.reading() as connection:
-            listed = await arrivals.newest(connection, context.mailbox_id, below=below, hidden=hidden, limit=limit)
-        unknown = [each for each in listed if each.external_id is None]
-        if not unknown:
-            break
-        # With their ids they may turn out to be messages that are listed at another place.
+    revision, below = (context.state.revision, ABOVE_ALL) if token is None else _place_in(token)
+    async with context.reading() as connection:
+        listed = await arrivals.newest(connection, context.mailbox_id, below=below, hidden=hidden, limit=limit)
+    token = _token_of(listed[-1], revision=revision) if len(listed) == limit else None
+    if unknown := [each for each in listed if each.external_id is None]:
+        last = place_of(listed[-1])
         hidden += await _identify(context, known, unknown)
-    ids = [each.external_id for each in _by_folder(listed) if each.external_id is not None]
+        # With their ids they may turn out to be messages that are listed at another place: the page is shorter then.
+        async with context.reading() as connection:
+            listed = await arrivals.newest(
+                connection, context.mailbox_id, below=below, last=last, hidden=hidden, limit=limit
+            )
     return ListingPage(
-        external_ids=ids,
-        token=_token_of(listed[-1], revision=revision) if len(listed) == limit else None,
+        external_ids=[each.external_id for each in _by_folder(listed) if each.external_id is not None],
+        token=token,
         skips_none=context.state.revision == revision,
     )
 

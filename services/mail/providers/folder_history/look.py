@@ -104,14 +104,15 @@ async def _look(context: PassContext, known: KnownFolder) -> None:
     await _put(context, known, page.items, last=page)
 
 
-async def _go_on(context: PassContext, connection: Connection, known: KnownFolder, page: Page) -> None:
-    """Note that a page was read."""
+async def _go_on(context: PassContext, connection: Connection, known: KnownFolder, page: Page, *, more: int) -> None:
+    """Note that a page was read, which has so many more messages than were known."""
     await folders.go_on(
         connection,
         context.mailbox_id,
         known.folder_id,
         token=page.token,
         state=page.state,
+        more=more,
         pass_number=context.state.pass_number,
     )
 
@@ -257,6 +258,7 @@ async def _store(
         if items:
             async with _recording(context, connection, ids_of(before) | set(ids.values())):
                 await locations.put(connection, context.mailbox_id, known.folder_id, known.generation, items, ids)
+        if last is None:
             await folders.count(connection, context.mailbox_id, known.folder_id, appeared)
-        if last is not None:
-            await _go_on(context, connection, known, last)
+        else:
+            await _go_on(context, connection, known, last, more=appeared)

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from services.mail.providers.folder_history.model import Location
 from services.mail.store.connection import Connection
@@ -25,13 +26,25 @@ def place_of(location: Location) -> Place:
     return Place(location.arrived_at, location.folder_id, location.generation, location.key)
 
 
+ABOVE_ALL: Final = Place(datetime.max.replace(tzinfo=UTC), 0, 0, "")
+BELOW_ALL: Final = Place(datetime.min.replace(tzinfo=UTC), 0, 0, "")
+"""Before the first message, and after the last one."""
+
+
 async def newest(
-    connection: Connection, mailbox_id: int, *, below: Place | None, hidden: Collection[int], limit: int
+    connection: Connection,
+    mailbox_id: int,
+    *,
+    below: Place = ABOVE_ALL,
+    last: Place = BELOW_ALL,
+    hidden: Collection[int],
+    limit: int,
 ) -> list[Location]:
     """Return the next messages in descending order, each at its first place outside of the `hidden` folders.
 
-    A message that is in no folder any more keeps its places until a pass has decided that it is deleted. One without an
-    id in a folder that is numbered anew is left out: nothing can tell its id, and the next look finds it as a new one.
+    They are `below` a place, down to the `last` one. A message that is in no folder any more keeps its places until a
+    pass has decided that it is deleted. One without an id in a folder that is numbered anew is left out: nothing can
+    tell its id, and the next look finds it as a new one.
     """
     async with index_order(connection):
         rows = await connection.fetch(
@@ -49,19 +62,23 @@ async def newest(
                 ORDER BY o.external_id LIMIT 1
             ) other ON true
             WHERE l.mailbox_id = $1 AND l.folder_id <> ALL($2::bigint[]) AND other.is_first IS NULL
-                AND (l.arrived_at, l.folder_id, l.generation, l.key)
-                    < (coalesce($3::timestamptz, 'infinity'), $4, $5, $6)
+                AND (l.arrived_at, l.folder_id, l.generation, l.key) < ($3::timestamptz, $4, $5, $6)
+                AND (l.arrived_at, l.folder_id, l.generation, l.key) >= ($7::timestamptz, $8, $9, $10)
                 AND (l.external_id IS NOT NULL OR (l.gone_in IS NULL AND EXISTS (
                     SELECT FROM mail_folders f WHERE f.mailbox_id = $1 AND f.folder_id = l.folder_id
                         AND f.generation = l.generation)))
-            ORDER BY l.arrived_at DESC, l.folder_id DESC, l.generation DESC, l.key DESC LIMIT $7
+            ORDER BY l.arrived_at DESC, l.folder_id DESC, l.generation DESC, l.key DESC LIMIT $11
             """,
             mailbox_id,
             list(hidden),
-            None if below is None else below.arrived_at,
-            0 if below is None else below.folder_id,
-            0 if below is None else below.generation,
-            "" if below is None else below.key,
+            below.arrived_at,
+            below.folder_id,
+            below.generation,
+            below.key,
+            last.arrived_at,
+            last.folder_id,
+            last.generation,
+            last.key,
             limit,
         )
     return [location_of(row) for row in rows]

@@ -124,15 +124,22 @@ async def rename(connection: Connection, mailbox_id: int, folder_id: int, folder
 
 
 async def go_on(
-    connection: Connection, mailbox_id: int, folder_id: int, *, token: str | None, state: str | None, pass_number: int
+    connection: Connection,
+    mailbox_id: int,
+    folder_id: int,
+    *,
+    token: str | None,
+    state: str | None,
+    more: int,
+    pass_number: int,
 ) -> None:
-    """Note where the look at a folder goes on; a token of None ends it in this state."""
+    """Note where the look at a folder goes on, and `more` known messages; a token of None ends it in this state."""
     await connection.execute(
         """
         UPDATE mail_folders
         SET token = $3, state = CASE WHEN $3::text IS NULL THEN $4 ELSE state END,
             looked_pass = CASE WHEN $3::text IS NULL THEN $5 ELSE looked_pass END,
-            failing_since = NULL, failures = 0
+            known = known + $6, failing_since = NULL, failures = 0
         WHERE mailbox_id = $1 AND folder_id = $2
         """,
         mailbox_id,
@@ -140,6 +147,7 @@ async def go_on(
         token,
         state,
         pass_number,
+        more,
     )
 
 

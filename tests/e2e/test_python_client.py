@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+import httpx
 import jsonschema_rs
 import pytest
 from mailroom_client import Mailroom, MailroomError, NotFoundError
@@ -16,6 +18,8 @@ from mailroom_client.models import ChangePage
 from standardwebhooks.webhooks import Webhook
 
 from tests.support.clients.listening import listening, local_receiver
+from tests.support.docs.documents import ROOT
+from tests.support.e2e.back_ends import RETURN, BackEnd, consented
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack
 from tests.support.gateway.samples import schema_of
@@ -58,6 +62,55 @@ class TestCommandLine:
         # Mailroom looks at the mailbox meanwhile.
         [listed], [shown] = command("mailboxes"), ada.get("/mailboxes").json()["mailboxes"]
         assert listed | {"last_synced_at": None} == shown | {"last_synced_at": None}
+
+
+class TestQuickStart:
+    @pytest.mark.long
+    def test_works_as_it_is_printed(
+        self, stack: RunningStack, http: httpx.Client, provider: Provider, tmp_path: Path
+    ) -> None:
+        page = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+        install, login, connect, *others = page.partition("```sh\n")[2].partition("```")[0].splitlines()
+        assert install.startswith("pip install")
+        operator = BackEnd(http, stack.api_key("--operator"))
+        assert operator.post("/applications", {"name": "cli", "redirect_urls": [RETURN]}).status_code == 201
+        back_end = BackEnd(
+            http, stack.api_key("--application=cli", "--scopes=mail.read,mailboxes.read,mailboxes.manage")
+        )
+        (tmp_path / ".mailroom").mkdir()
+        (tmp_path / ".mailroom/api-key").write_text(f"{back_end.key}\n")
+        mailroom = f'mailroom() {{ "{sys.executable}" -m mailroom_cli "$@"; }}\n'
+        environment = {
+            "PATH": os.environ["PATH"],
+            "MAILROOM_CONFIG": str(tmp_path / "profiles.json"),
+            "MAILROOM_URL": stack.gateway_url,
+        }
+
+        def run(*lines: str, typed: str = "") -> str:
+            script = mailroom + "\n".join(lines)
+            done = subprocess.run(
+                ["bash", "-eu", "-c", script],
+                cwd=tmp_path, env=environment, input=typed, capture_output=True, text=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        run(login)
+        email = provider.new_user(messages=5)
+        provider.deliver(email, subject="Okapi 42", text="An animal", to=email)
+        connecting = subprocess.Popen(
+            ["bash", "-c", f"{mailroom}{connect.partition('#')[0]} --no-browser --redirect-url {RETURN}"],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert connecting.stderr is not None
+        url = next(line.strip() for line in connecting.stderr if line.startswith("  http"))
+        back = consented(http, url, email)
+        shown, told = connecting.communicate(f"{RETURN}?{urlencode(back)}\n", timeout=60)
+        assert (connecting.returncode, email in shown) == (0, True), told
+        sync, search, get = others
+        assert "completed" in run(sync)
+        [line] = [line for line in run(search).splitlines() if "Okapi 42" in line]
+        assert "An animal" in run(get.replace("ID", line.split()[-1]))
 
 
 class TestListen:

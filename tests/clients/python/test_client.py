@@ -118,6 +118,13 @@ class TestErrors:
         assert (raised.value.code, raised.value.status, raised.value.request_id) == ("invalid_query", 400, "r-1")
         assert "invalid_query: why (request r-1)" in str(raised.value)
 
+    def test_tell_each_field_once(self) -> None:
+        errors = [{"field": "a", "message": "is short"}, {"field": "b", "message": "is long"}]
+        body = problem(422, "invalid_request").json() | {"detail": "a: is short", "errors": errors}
+        with Gateway([httpx.Response(422, json=body)]).client() as client, pytest.raises(ApiError) as raised:
+            client.emails.get("m1")
+        assert str(raised.value) == "invalid_request: a: is short; b: is long (request r-1)"
+
     def test_tell_an_answer_that_is_not_mailrooms(self) -> None:
         html = httpx.Response(404, text="<html>not here</html>")
         with Gateway([html]).client() as client, pytest.raises(UnexpectedResponseError, match="404"):

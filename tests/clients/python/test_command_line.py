@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mailroom_cli import exit_codes
-from mailroom_cli.main import app, with_json_first
+from mailroom_cli.main import app, arranged
 from mailroom_cli.output import printable
 from typer.testing import CliRunner
 
@@ -83,7 +83,7 @@ def run(gateway: ServedGateway, config: Path) -> Run:
 
     def command(*arguments: str, typed: str = "", token: str | None = _TOKEN) -> tuple[int, str, str]:
         environment = {"MAILROOM_CONFIG": str(config), "MAILROOM_URL": gateway.url, "MAILROOM_TOKEN": token}
-        done = CliRunner().invoke(app, with_json_first(list(arguments)), input=typed, env=environment)
+        done = CliRunner().invoke(app, arranged(list(arguments)), input=typed, env=environment)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return done.exit_code, done.stdout, done.stderr
@@ -270,5 +270,21 @@ class TestDoctor:
 
 
 def test_json_stands_anywhere_but_after_a_double_dash() -> None:
-    assert with_json_first(["search", "--json", "x"]) == ["--json", "search", "x"]
-    assert with_json_first(["search", "--", "--json"]) == ["search", "--", "--json"]
+    assert arranged(["search", "--json", "x"]) == ["--json", "search", "x"]
+    assert arranged(["search", "--", "--json"]) == ["search", "--", "--json"]
+
+
+@pytest.mark.parametrize("id_", ["-hDL_-TAO_HqLGt9pSg8bw", "--json-TAO_HqLGt9pSg8b"])
+def test_an_id_may_look_like_an_option(run: Run, gateway: ServedGateway, id_: str) -> None:
+    gateway.replies[f"GET /emails/{id_}"] = (200, whole_email(1) | {"id": id_})
+    assert json.loads(run("get", id_, "--json")[1])["id"] == id_
+    assert run("get", id_, "--part", "headers")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["sync", "listen --forward-to http://localhost"])
+def test_names_the_command_that_connects_a_mailbox(run: Run, gateway: ServedGateway, command: str) -> None:
+    gateway.replies["GET /mailboxes"] = (200, {"mailboxes": [], "next_cursor": None})
+    code, _, told = run(*command.split())
+    assert (code, "mailroom connect" in told) == (exit_codes.NOT_FOUND, True)
+    code, _, told = run("connect", token="mr_key")
+    assert (code, "--user" in told) == (2, True)

@@ -96,8 +96,13 @@ def mailbox_of(client: "Mailroom", name: str | None) -> "Mailbox":
     if name is not None:
         raise CommandError(f"there is no mailbox {name}; see: mailroom mailboxes", code=exit_codes.NOT_FOUND)
     if not found:
-        raise CommandError("no mailbox is connected; connect one with: mailroom login", code=exit_codes.NOT_FOUND)
+        raise no_mailbox()
     raise CommandError(f"choose a mailbox with --mailbox: {', '.join(box.email for box in found)}", code=2)
+
+
+def no_mailbox() -> CommandError:
+    """Return the failure that there is no mailbox yet."""
+    return CommandError("no mailbox is connected; connect one with: mailroom connect", code=exit_codes.NOT_FOUND)
 
 
 def environment() -> dict[str, str]:

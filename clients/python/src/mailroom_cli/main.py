@@ -1,5 +1,6 @@
 """The command and the options of all its commands."""
 
+import re
 import sys
 from typing import Annotated
 
@@ -9,6 +10,9 @@ from mailroom_cli.commands import audit, changes, doctor, emails, keys, listen, 
 from mailroom_cli.context import Chosen, environment
 from mailroom_cli.output import Output
 from mailroom_cli.profile import profiles_of_user
+
+# The id of a message is 22 characters of base64url; no option is as long.
+_DASHED_ID = re.compile(r"-[\w-]{21}", re.ASCII)
 
 app = typer.Typer(
     name="mailroom",
@@ -59,11 +63,13 @@ app.add_typer(webhooks.webhooks, name="webhooks")
 
 def main() -> None:
     """Run the command."""
-    app(args=with_json_first(sys.argv[1:]))
+    app(args=arranged(sys.argv[1:]))
 
 
-def with_json_first(arguments: list[str]) -> list[str]:
-    """Return the arguments with --json in front: people write it last."""
+def arranged(arguments: list[str]) -> list[str]:
+    """Return the arguments with --json in front, as people write it last, and ids that look like options behind."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = [argument for argument in arguments[:end] if argument != "--json"]
-    return ["--json"] * (len(options) < end) + options + arguments[end:]
+    given = arguments[:end]
+    options = [argument for argument in given if argument != "--json" and not _DASHED_ID.fullmatch(argument)]
+    ids = [argument for argument in given if _DASHED_ID.fullmatch(argument)]
+    return ["--json"] * ("--json" in given) + options + ["--"] * bool(ids) + ids + arguments[end:]

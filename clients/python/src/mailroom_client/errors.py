@@ -25,7 +25,8 @@ class ApiError(MailroomError):
     """
 
     def __init__(self, problem: Problem, *, retry_after: float | None = None) -> None:
-        fields = "".join(f"; {error.field}: {error.message}" for error in problem.errors)
+        told = (f"{error.field}: {error.message}" for error in problem.errors)
+        fields = "".join(f"; {text}" for text in told if text not in problem.detail)
         super().__init__(f"{problem.code}: {problem.detail}{fields} (request {problem.request_id})")
         self.problem = problem
         self.retry_after = retry_after

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from mailroom_cli.context import Chosen, chosen, mailbox_of
+from mailroom_cli.context import Chosen, chosen, mailbox_of, no_mailbox
 from mailroom_cli.failures import CommandError
 from mailroom_cli.output import shown
 
@@ -73,7 +73,7 @@ def _mailboxes(client: "Mailroom", name: str | None, *, needs_one: bool) -> "dic
         return {box.mailbox_id: box.email}
     found = client.mailboxes.list().first(_MOST_MAILBOXES + 1)
     if not found:
-        raise CommandError("no mailbox is connected; connect one with: mailroom connect")
+        raise no_mailbox()
     if len(found) > _MOST_MAILBOXES:
         raise CommandError(f"there are more than {_MOST_MAILBOXES} mailboxes: choose one with --mailbox", code=2)
     return {box.mailbox_id: box.email for box in found}

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mailroom_client.models import Token
 
 Provider = Annotated[str, typer.Option(help="Where the mailbox is: google, yandex or another one of the server's.")]
+# How API keys begin.
+_KEY = "mr_"
 # Mailboxes that are named after a sign-in.
 _SHOWN = 10
 Browser = Annotated[bool, typer.Option(help="Open the page in a browser.")]
@@ -54,6 +56,8 @@ def connect(
     """Connect one more mailbox: to the user who is signed in, or with an API key to --user."""
     options = chosen(context)
     with options.client() as client:
+        if user is None and (options.profile().token or "").startswith(_KEY):
+            raise CommandError("with an API key name the user whose mailbox it is: mailroom connect --user 42", code=2)
         if user is None:
             _consent(options, client, provider, browser=browser)
             options.output.note(f"connected; mailboxes: {_addresses(client)}")

@@ -152,6 +152,7 @@ class TestSync:
 
 
 class TestPicture:
+    @pytest.mark.long
     def test_of_the_readme_is_as_the_commands_are(self, gateway: ServedGateway, environment: dict[str, str]) -> None:
         """MAILROOM_PICTURES=keep replaces it."""
         gateway.replies["POST /emails/sync"] = (202, PICTURED_SYNC)

@@ -13,6 +13,7 @@ import pytest
 from mailroom_cli import exit_codes
 
 from tests.support.clients.gateways import email
+from tests.support.clients.listening import local_receiver
 from tests.support.clients.pictures import svg_of
 from tests.support.clients.served_gateway import Reply, ServedGateway, served_gateway
 from tests.support.clients.terminals import terminal
@@ -193,6 +194,28 @@ class TestChanges:
             shown.press(b"\x03")
             assert shown.end() == exit_codes.INTERRUPTED
         assert shown.lines == [*lines, "^C"]
+
+
+class TestListen:
+    @pytest.mark.long
+    def test_shows_each_try_until_ctrl_c(self, gateway: ServedGateway, environment: dict[str, str]) -> None:
+        feed: queue.Queue[Reply] = queue.Queue()
+        gateway.replies["GET /emails/changes"] = feed
+        feed.put((200, _page([], after="p0")))
+        with (
+            local_receiver(first=[500]) as receiver,
+            terminal("listen", "--forward-to", receiver.url, environment=environment) as shown,
+        ):
+            feed.put((200, _page([_change("created", "m1", EMAILS[0])], after="p1")))
+            lines = shown.until(lambda lines: "delivered" in lines[-1])
+            shown.press(b"\x03")
+            assert shown.end() == exit_codes.INTERRUPTED
+        assert lines[0] == f"sends to {receiver.url} what changes in ada@example.com"
+        assert re.fullmatch(r"verify with the secret whsec_\S+", lines[1])
+        tried = r"\d\d:\d\d:\d\d  message\.created  ada@example\.com  "
+        assert re.fullmatch(tried + r"failing: 500 in \d+ ms", lines[2])
+        assert re.fullmatch(tried + r"delivered: 204 in \d+ ms", lines[3])
+        assert shown.lines[-1] == "^C"
 
 
 def _timeless(line: str) -> str:

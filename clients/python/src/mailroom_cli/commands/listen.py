@@ -110,7 +110,7 @@ async def _forward(
         # Whatever happens once the notes are read is sent.
         positions = [since or await client.changes.position(mailbox_id) for mailbox_id in boxes]
         options.output.note(f"sends to {to} what changes in {', '.join(boxes.values())}")
-        options.output.note(f"verify deliveries with the secret {secret}")
+        options.output.note(f"verify with the secret {secret}")
         running = (
             forward(client, mailbox_id, forwarder, since=position, events=events, on_trouble=trouble)
             for mailbox_id, position in zip(boxes, positions, strict=True)
@@ -122,4 +122,4 @@ def _line(delivery: "Delivery", boxes: "dict[UUID, str]") -> str:
     last = delivery.attempts[-1]
     address = boxes[delivery.mailbox_id] if delivery.mailbox_id is not None else None
     answer = f"{last.status or last.error} in {last.duration_ms} ms"
-    return f"{shown(last.at)}  {delivery.event:<15}  {shown(address)}  {delivery.state}: {answer}  {delivery.event_id}"
+    return f"{last.at.astimezone():%H:%M:%S}  {delivery.event:<15}  {shown(address)}  {delivery.state}: {answer}"

@@ -132,11 +132,16 @@ class TestRefusal:
         operated.write(projects={"mailroom-production": own, "mailroom": ["/home/dev/mailroom/docker-compose.yml|"]})
         assert operated.run("up").returncode == 0
 
-    @pytest.mark.parametrize("flag", ["-v", "--volumes"])
+    @pytest.mark.parametrize("flag", ["-v", "--volumes", "--volumes=true"])
     def test_of_the_deletion_of_all_mail(self, operated: Operated, flag: str) -> None:
         assert "would delete all mail" in operated.run("down", flag).stderr
         assert _composed(operated) == []
         assert operated.run("down").returncode == 0
+
+    def test_of_options_that_hide_the_command(self, operated: Operated) -> None:
+        done = operated.run("--profile", "console", "down", "--volumes")
+        assert (done.returncode, "the command comes first" in done.stderr) == (1, True)
+        assert _composed(operated) == []
 
 
 class TestSecrets:

@@ -196,7 +196,8 @@ class HistoryPage:
 
     All pages can show the snapshot of the first one. Later changes are then in none of them, although later pages have
     a higher `latest`. After the last page the cursor is the first page's `latest`, or the highest record. `is_resumed`:
-    the adapter has stored how far it came, and goes on there when history is read from the same cursor.
+    the adapter has stored how far it came, and goes on there when history is read from the same cursor. `needs_turn`:
+    outside of turns, a turn is to look, though no change is known.
     """
 
     changes: HistoryDelta
@@ -204,6 +205,7 @@ class HistoryPage:
     latest: int
     next_page_token: str | None
     is_resumed: bool = False
+    needs_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from services.mail.providers.imap.fetch import fetch, not_at_their_places, snaps
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels, labels_in
-from services.mail.providers.imap.passes import has_news, run_steps
+from services.mail.providers.imap.passes import News, look_for_news, run_steps
 from services.mail.providers.imap.session import ImapSession
 from services.mail.store.connection import Pool
 from services.mail.store.folder_history import arrivals, folders, locations, passes
@@ -145,15 +145,20 @@ class ImapMailboxSession:
     async def _look(self, cursor: int) -> HistoryPage:
         async with self._pool.acquire() as connection:
             state, known, misses_some = await folders.all_with_history(connection, self._mailbox_id)
-        # The next pass deletes the messages that are missing, unless a folder that cannot be looked at delays that.
-        news = state.revision > cursor or (misses_some and all(each.unseen_for is None for each in known))
-        if not news and await self._keeper.is_held_by_another(self._mailbox_id):
+        if state.revision > cursor:
+            news = News.CHANGED
+        elif _deletes(known, misses_some) or await self._keeper.is_held_by_another(self._mailbox_id):
             # A turn looks over the connection that is there; this worker would have to sign in.
-            news = True
-        elif not news:
-            news = await has_news(self._folders, known, passed=state.ended_ago)
-        latest = max(state.revision, cursor) + news
-        return HistoryPage(changes=delta_of((), FolderLabels()), last_record=None, latest=latest, next_page_token=None)
+            news = News.DUE
+        else:
+            news = await look_for_news(self._folders, known, passed=state.ended_ago)
+        return HistoryPage(
+            changes=delta_of((), FolderLabels()),
+            last_record=None,
+            latest=max(state.revision, cursor) + (news is News.CHANGED),
+            next_page_token=None,
+            needs_turn=news is News.DUE,
+        )
 
     async def list_labels(self) -> list[Label] | None:
         """Return the folders of the last pass as labels, and the flags that people see."""
@@ -209,6 +214,11 @@ class ImapMailboxSession:
     async def _known(self) -> list[KnownFolder]:
         async with self._pool.acquire() as connection:
             return await folders.all_of(connection, self._mailbox_id)
+
+
+def _deletes(known: Sequence[KnownFolder], misses_some: bool) -> bool:
+    """Return whether the next pass deletes messages that are missing. A folder that cannot be looked at delays that."""
+    return misses_some and all(each.unseen_for is None for each in known)
 
 
 def _next_look(token: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Final
 
 from services.mail.providers.folder_history.history import FolderHistory
@@ -24,32 +25,47 @@ async def run_steps(history: FolderHistory, *, seconds: float) -> bool:
             return False
 
 
-async def has_news(folders: ImapFolders, known: Sequence[KnownFolder], *, passed: float | None) -> bool:
+class News(StrEnum):
+    """What a look shows of a pass: it would find nothing as far as is known, it is its turn, or it finds changes."""
+
+    NONE = "none"
+    DUE = "due"
+    CHANGED = "changed"
+
+
+async def look_for_news(folders: ImapFolders, known: Sequence[KnownFolder], *, passed: float | None) -> News:
     """Return whether a pass would find anything, as far as the numbers of folders tell.
 
     `passed` are the seconds since the last pass ended.
     """
     if await folders.announced():
-        return True
+        return News.CHANGED
     there = {each.folder.key: each for each in known if not each.is_gone}
     listed = await folders.folders_now()
     if passed is None or {folder.key for folder in listed.folders} != there.keys():
-        return True
-    return any(_may_have_news(there[folder.key], folders.status_of(folder), passed=passed) for folder in listed.folders)
+        return News.CHANGED
+    pairs = [(there[folder.key], folders.status_of(folder)) for folder in listed.folders]
+    if any(_has_changed(each, status) for each, status in pairs):
+        return News.CHANGED
+    return News.DUE if any(_is_due(each, status, passed=passed) for each, status in pairs) else News.NONE
 
 
-def _may_have_news(known: KnownFolder, status: FolderStatus | None, *, passed: float) -> bool:
-    if known.failing_for is not None:
-        # A pass looks at it, and comes after as long as it had failed at the last one.
-        return passed >= min(MARKS_SECONDS, known.failing_for - passed)
-    if status is None:
-        return passed >= MARKS_SECONDS
+def _has_changed(known: KnownFolder, status: FolderStatus | None) -> bool:
+    if known.failing_for is not None or status is None:
+        return False
     if known.state is None or known.token is not None:
         return True
     before = FolderState.of(known.state)
     if not before.is_like(status, known=known.known):
         return True
-    if before.modseq is not None or not known.known:
-        return False
     # The numbers of the inbox come from its selection, which does not count unseen messages.
-    return (status.unseen is not None and status.unseen != before.unseen) or passed >= MARKS_SECONDS
+    return before.modseq is None and known.known > 0 and status.unseen is not None and status.unseen != before.unseen
+
+
+def _is_due(known: KnownFolder, status: FolderStatus | None, *, passed: float) -> bool:
+    """Return whether a folder is to be looked at from time to time, whatever its numbers say."""
+    if known.failing_for is not None:
+        # A pass looks at it, and comes after as long as it had failed at the last one.
+        return passed >= min(MARKS_SECONDS, known.failing_for - passed)
+    marks = status is None or (known.known > 0 and status.modseq is None)
+    return marks and passed >= MARKS_SECONDS

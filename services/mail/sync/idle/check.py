@@ -304,6 +304,8 @@ class IdleCheck:
         self._metrics.looked(Outcome.CHANGED if is_new else Outcome.UNCHANGED)
         if is_new:
             await self._wake([mailbox_id], changed=True, missed=changed and not look.announced)
+        elif page.needs_turn:
+            await self._wake([mailbox_id])
         else:
             await self._look_again_if_it_lags(look.member)
 

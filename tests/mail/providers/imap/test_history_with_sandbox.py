@@ -14,7 +14,7 @@ from services.mail.providers.imap.client.frames import Patience
 from services.mail.providers.imap.client.login import Credentials, enable, log_in
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.idling import Inbox
-from services.mail.providers.imap.passes import has_news
+from services.mail.providers.imap.passes import News, look_for_news
 from services.mail.providers.imap.session import ImapSession
 from services.mail.store.folder_history import folders
 from tests.support.folder_history.observed_history import ObservedHistory
@@ -64,7 +64,7 @@ class Mailbox:
         """Return whether a poll finds news."""
         async with self.observed.pool.acquire() as connection:
             known = await folders.all_of(connection, self.observed.mailbox_id)
-        return await has_news(self.observed.provider, known, passed=0.0)
+        return await look_for_news(self.observed.provider, known, passed=0.0) is not News.NONE
 
     async def equals(self) -> bool:
         """Look at the mailbox as often as a deletion takes; return whether the history has the true places."""

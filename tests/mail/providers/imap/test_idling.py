@@ -139,6 +139,22 @@ class TestPoll:
             assert asked == {"imap.noop", "imap.list", "imap.status", "imap.idle"}
 
 
+class TestPollAfterAQuarterOfAnHour:
+    async def test_brings_a_turn_for_marks_and_leaves_the_mailbox_quiet(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex", poll_seconds=0.3) as stage:
+            await stage.imap.deliver(subject="first")
+            await stage.sync(count=None)
+            await until_polled(stage, times=5)
+            await stage.pool.execute("UPDATE mailbox_schedule SET active_at = 'epoch'")
+            await stage.pool.execute("UPDATE folder_histories SET ended_at = now() - interval '1 hour'")
+
+            async def has_passed() -> bool:
+                return bool(await stage.fetchval("SELECT ended_at > now() - interval '1 hour' FROM folder_histories"))
+
+            await eventually(has_passed)
+            assert await stage.fetchval("SELECT active_at = 'epoch' FROM mailbox_schedule")
+
+
 class TestPollWithAnswersOfAReplicaThatLags:
     @pytest.mark.parametrize("profile", PROFILES)
     async def test_finds_new_mail_with_the_first_one_that_is_current(self, servers: Servers, profile: str) -> None:

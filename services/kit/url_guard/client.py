@@ -23,6 +23,8 @@ from services.kit.url_guard.destination import Destination
 # Bytes of an answer that are kept, and read at most.
 KEPT_BYTES = 1024
 _MOST_BYTES = 64 * 1024
+# Bytes that are read at most for an answer as it is sent: with heads before it (1xx), and with the sizes of its chunks.
+_MOST_SENT = 4 * _MOST_BYTES
 # Servers that close idle connections do so after five seconds or later: a request must not meet that.
 _KEEP_OPEN_SECONDS = 4.0
 
@@ -51,6 +53,45 @@ class Reply:
     body: bytes
 
 
+class _TooLongError(httpcore.RemoteProtocolError):
+    """An answer does not end within its bound."""
+
+
+class _BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection from which a bounded number of bytes is read after each write: no receiver costs more."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._left = _MOST_SENT
+
+    @override
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._left <= 0:
+            raise _TooLongError
+        found = await self._inner.read(max_bytes, timeout)
+        self._left -= len(found)
+        return found
+
+    @override
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._left = _MOST_SENT
+        await self._inner.write(buffer, timeout)
+
+    @override
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    @override
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return _BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    @override
+    def get_extra_info(self, info: str) -> object:
+        return self._inner.get_extra_info(info)
+
+
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """The network of the client: connections go to checked addresses, and to no host with one that is refused."""
 
@@ -72,8 +113,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         failure: Exception = httpcore.ConnectError("the name has no address")
         for address in addresses:
             try:
-                return await self._inner.connect_tcp(
-                    address, port, timeout=timeout, local_address=local_address, socket_options=socket_options
+                return _BoundedStream(
+                    await self._inner.connect_tcp(
+                        address, port, timeout=timeout, local_address=local_address, socket_options=socket_options
+                    )
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
@@ -185,10 +228,11 @@ class SharedLookups:
 async def _read(response: httpcore.Response) -> bytes:
     """Return the first bytes of the body; beyond a bound the rest is not read, and the connection is closed."""
     body = bytearray()
-    async for chunk in response.aiter_stream():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            break
+    with suppress(_TooLongError):
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                break
     return bytes(body[:KEPT_BYTES])
 
 

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+import structlog
+
 from services.kit.url_guard.client import AddressRefusedError, GuardedClient, NoAnswerError
 from services.kit.url_guard.destination import UnfitUrlError, parse
 from services.mail.deliverer.metrics import DelivererMetrics
@@ -13,7 +15,9 @@ from services.mail.webhooks.retries import seconds_asked
 from services.mail.webhooks.secrets import signed_headers
 
 # Errors of attempts, besides the reasons of NoAnswerError.
-ADDRESS_REFUSED, UNFIT_URL = "address_refused", "unfit_url"
+ADDRESS_REFUSED, UNFIT_URL, INTERNAL = "address_refused", "unfit_url", "internal"
+
+log = structlog.get_logger()
 
 
 def _now() -> datetime:
@@ -70,6 +74,10 @@ class Sender:
             return Attempt(at=at, milliseconds=0, error=ADDRESS_REFUSED)
         except NoAnswerError as error:
             return Attempt(at=at, milliseconds=0, error=str(error))
+        except Exception:
+            # An event that never fails would be tried without a pause, and for ever.
+            log.exception("a try ended unexpectedly", webhook_id=str(endpoint.endpoint_id))
+            return Attempt(at=at, milliseconds=0, error=INTERNAL)
         return Attempt(
             at=at,
             milliseconds=0,

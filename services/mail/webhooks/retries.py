@@ -82,5 +82,5 @@ def seconds_asked(retry_after: str | None, *, now: datetime) -> float | None:
         return float(retry_after[:9])
     try:
         return max(0.0, (parsedate_to_datetime(retry_after) - now).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -166,6 +166,29 @@ class TestPost:
             answer = await post_once(f"http://127.0.0.1:{receiver.port}/")
         assert (answer.status, len(answer.body)) == (200, KEPT_BYTES)
 
+    async def test_reads_no_endless_answer_in_small_pieces(self) -> None:
+        # The sizes of the chunks are five times as long as what they hold.
+        pieces = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000
+        async with raw_receiver(pieces) as receiver:
+            answer = await post_once(f"http://127.0.0.1:{receiver.port}/", timeout=60)
+        assert (answer.status, len(answer.body)) == (200, KEPT_BYTES)
+
+    @pytest.mark.parametrize("head", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\na: b\r\n\r\n"])
+    async def test_reads_no_endless_heads_before_an_answer(self, head: bytes) -> None:
+        async with raw_receiver(head * 12_000) as receiver:
+            with pytest.raises(NoAnswerError, match="protocol"):
+                await post_once(f"http://127.0.0.1:{receiver.port}/", timeout=60)
+
+    async def test_reads_as_much_of_each_answer_on_a_connection(self) -> None:
+        body = b"x" * 60_000
+        async with (
+            raw_receiver(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + body) as receiver,
+            open_client(LOOPBACK, connections=1) as client,
+        ):
+            for _ in range(6):
+                await post(client, f"http://127.0.0.1:{receiver.port}/")
+            assert (receiver.connections, len(receiver.requests)) == (1, 6)
+
     @pytest.mark.parametrize("answer", [None, b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"])
     async def test_waits_no_longer_than_it_may(self, answer: bytes | None) -> None:
         async with raw_receiver(answer) as receiver:

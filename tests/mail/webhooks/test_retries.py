@@ -58,6 +58,8 @@ class TestRetryAfter:
             ("Mon, 30 Nov 2026 06:02:00 GMT", 120.0),
             ("Mon, 30 Nov 2026 05:00:00 GMT", 0.0),
             ("soon", None),
+            ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None),
+            ("Mon, 30 Nov 2026 06:02:00 +99999999999999999999", None),
             ("-1", None),
             ("1.5", None),
             ("", None),

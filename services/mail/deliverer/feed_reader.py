@@ -83,7 +83,7 @@ class FeedReader:
             if wanted:
                 yield [_event_of(run, change, incarnation=feed.latest.incarnation) for change in wanted]
             run.seq = page[-1].seq if len(page) == _PAGE else run.until
-            if not wanted and run.seq < run.until and (run.is_over() or not await self._skip(run)):
+            if run.seq < run.until and not await self._may_go_on(run, is_noted=bool(wanted)):
                 return
 
     async def _page(self, run: FeedRun, *, live_from: int) -> list[changes.Told]:
@@ -100,10 +100,18 @@ class FeedReader:
                 label_names=await labels.names(connection, mailbox_id),
             )
 
-    async def _skip(self, run: FeedRun) -> bool:
-        """Keep the place, and the lease, while nothing is wanted; return whether the lease is still held."""
+    async def _may_go_on(self, run: FeedRun, *, is_noted: bool) -> bool:
+        """Return whether the next page follows. The place is not noted after a page in which nothing was wanted."""
         async with self._pool.acquire() as connection:
-            return await cursors.skip(connection, run.lease, seq=run.seq, lease_seconds=self._lease_seconds)
+            if await changes.first_kept(connection, run.lease.mailbox_id, run.seq) != run.seq + 1:
+                # Lost meanwhile: the next run tells it.
+                return False
+            if is_noted:
+                return True
+            # Notes the place, and keeps the lease.
+            return not run.is_over() and await cursors.skip(
+                connection, run.lease, seq=run.seq, lease_seconds=self._lease_seconds
+            )
 
     async def _end(self, run: FeedRun, at: datetime) -> Event | None:
         """Return the last event of a mailbox that is disconnected. What was pending of its mail is dropped."""

@@ -13,7 +13,7 @@ from services.mail.ids import FeedPosition, PublicIds
 from services.mail.rpc.from_proto import id_or_none, position_of
 from services.mail.rpc.to_proto import timestamp
 from services.mail.webhooks.endpoints import LARGEST_PAGE, RuleChanges, Webhooks
-from services.mail.webhooks.model import Delivery, DeliveryOrder, Endpoint, EndpointRules
+from services.mail.webhooks.model import Delivery, DeliveryOrder, DeliveryState, Endpoint, EndpointRules
 
 _PAGE = 50
 # Deliveries are numbered; the number of none.
@@ -97,7 +97,7 @@ class WebhookServicer(mail_pb2_grpc.WebhookServiceServicer):
         found = await self._webhooks.deliveries(
             _application(),
             _endpoint_id(request.webhook_id),
-            state=request.state,
+            state=DeliveryState(request.state) if request.state else None,
             before=_before(request.page_token),
             limit=size + 1,
         )

@@ -768,6 +768,13 @@ webhook_deliveries = Table(
     PrimaryKeyConstraint("endpoint_id", "delivery_id"),
     UniqueConstraint("endpoint_id", "event_id"),
     ForeignKeyConstraint(["endpoint_id"], ["webhook_endpoints.endpoint_id"], ondelete="CASCADE"),
+    Index(
+        "ix_webhook_deliveries_state",
+        "endpoint_id",
+        "state",
+        "delivery_id",
+        postgresql_where=text("state <> 'delivered'"),
+    ),
     Index("ix_webhook_deliveries_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     Index("ix_webhook_deliveries_created_at", "created_at"),
     # Whether an endpoint takes anything.

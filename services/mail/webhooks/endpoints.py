@@ -15,6 +15,7 @@ from services.mail.webhooks.model import (
     SELECTABLE,
     Delivery,
     DeliveryOrder,
+    DeliveryState,
     DisabledReason,
     Endpoint,
     EndpointRules,
@@ -145,7 +146,7 @@ class Webhooks:
             return await _find(connection, application_id, endpoint_id)
 
     async def deliveries(
-        self, application_id: UUID, endpoint_id: UUID, *, state: str, before: int | None, limit: int
+        self, application_id: UUID, endpoint_id: UUID, *, state: DeliveryState | None, before: int | None, limit: int
     ) -> list[Delivery]:
         """Return deliveries, the newest first. Raises AppError webhook_not_found."""
         async with self._pool.acquire() as connection:

@@ -18,7 +18,7 @@ from services.mail.store.connection import Connection
 from services.mail.store.control import erasures, feed_heads, public_id_key
 from services.mail.store.webhooks import cursors
 from services.mail.webhooks.endpoints import RuleChanges
-from services.mail.webhooks.model import Endpoint
+from services.mail.webhooks.model import DeliveryState, Endpoint
 from tests.support.mail.running_deliverer import QUICK, DelivererOptions, WebhookStage, endpoint_secrets
 from tests.support.mail.waiting import eventually
 from tests.support.mail.webhook_receiver import HANG, RESET, Received, Receiver, receiving
@@ -351,7 +351,7 @@ class TestRefusal:
             # The event behind it names it, which the receiver never took.
             assert len(receiver.broken_chains()) == 1
             [parked] = await hooks.webhooks.deliveries(
-                hooks.application_id, endpoint.endpoint_id, state="parked", before=None, limit=10
+                hooks.application_id, endpoint.endpoint_id, state=DeliveryState.PARKED, before=None, limit=10
             )
             receiver.answer = lambda _: 200
             await hooks.webhooks.retry(hooks.application_id, endpoint.endpoint_id, parked.delivery_id)

@@ -1,12 +1,16 @@
 """Events that wait while their webhook is changed or replayed: none is lost."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
+from services.mail.deliverer.feed_reader import FeedReader
+from services.mail.store.webhooks import cursors
 from services.mail.webhooks.endpoints import RuleChanges
 from services.mail.webhooks.model import Endpoint
-from tests.mail.deliverer.test_deliverer import delivered_numbers, feed_numbers, until_caught_up
-from tests.support.mail.running_deliverer import WebhookStage
-from tests.support.mail.webhook_receiver import Receiver
+from tests.mail.deliverer.test_deliverer import delivered_numbers, feed_numbers, public_ids, until_caught_up
+from tests.support.mail.running_deliverer import DelivererOptions, WebhookStage, endpoint_secrets
+from tests.support.mail.waiting import eventually
+from tests.support.mail.webhook_receiver import HANG, Receiver
 
 
 async def set_enabled(hooks: WebhookStage, endpoint: Endpoint, *, is_enabled: bool) -> None:
@@ -60,6 +64,51 @@ class TestReplayFromATime:
         async with hooks.deliverer():
             await receiver.until(2)
         assert receiver.types() == ["message.created", "mailbox.resync_required"]
+
+
+class TestReplayDuringADelivery:
+    async def test_sends_all_again_in_one_chain(self, hooks: WebhookStage, receiver: Receiver) -> None:
+        mailbox = await hooks.mailbox()
+        endpoint = await hooks.endpoint(receiver)
+        receiver.answer = lambda event: HANG if event.mailbox else 200
+        await hooks.change(mailbox, 3)
+        async with hooks.deliverer(DelivererOptions(seconds=2.0)):
+
+            async def hangs() -> bool:
+                return receiver.waiting == 1
+
+            await eventually(hangs)
+            receiver.answer = lambda _: 200
+            await hooks.webhooks.replay(hooks.application_id, endpoint.endpoint_id, since=endpoint.created_at)
+            await receiver.until(3)
+            await until_caught_up(hooks, mailbox)
+        assert receiver.broken_chains() == []
+        assert await delivered_numbers(hooks, endpoint) == await feed_numbers(hooks, mailbox, after=1)
+
+
+class TestChangesThatExpireDuringARun:
+    async def test_end_it_and_are_told(self, hooks: WebhookStage, receiver: Receiver) -> None:
+        mailbox = await hooks.mailbox()
+        endpoint = await hooks.endpoint(receiver)
+        await hooks.change(mailbox, 150)
+        reader = FeedReader(hooks.pool, ids=await public_ids(hooks), secrets=endpoint_secrets(), lease_seconds=60)
+        async with hooks.pool.acquire() as connection:
+            lease = await cursors.claim(
+                connection, endpoint.endpoint_id, mailbox.mailbox_id, owner=uuid4(), lease_seconds=60
+            )
+            assert lease is not None
+            run = await reader.open(lease, is_stopping=lambda: False)
+            assert run is not None
+            pages = []
+            async for page in reader.pages(run):
+                pages.append(len(page))
+                await hooks.shift("changed_at", "message_changes", timedelta(days=31))
+            assert pages == [100]
+            await cursors.release(connection, lease, seq=run.seq)
+        await hooks.change(mailbox)
+        async with hooks.deliverer():
+            await receiver.until(1)
+        assert receiver.types() == ["mailbox.resync_required"]
 
 
 class TestChangedFilter:

@@ -33,7 +33,7 @@ class TestWebhooks:
                 webhooks.rotate(other, named, overlap_seconds=0),
                 webhooks.test(other, named),
                 webhooks.enable(other, named),
-                webhooks.deliveries(other, named, state="", before=None, limit=1),
+                webhooks.deliveries(other, named, state=None, before=None, limit=1),
                 webhooks.retry(other, named, 1),
                 webhooks.replay(other, named, since=endpoint.created_at),
             ):

@@ -40,7 +40,7 @@ class Passed(Enum):
     """Whether a cursor is still held after an event of its feed, or the deliverer that had the lease lost it."""
 
     HELD = "held"
-    # Given back: the event was the last one of the feed.
+    # Given back: the event was the last one of the feed, or of what the deliverer has read of it.
     FREE = "free"
     LOST = "lost"
 
@@ -58,8 +58,8 @@ async def record_passed(
 ) -> Passed:
     """Record what came of an event, and go on after it; give the cursor back if nothing follows.
 
-    `until` is the last change that the caller knows of. One that failed is tried apart from its feed after `pause`
-    seconds.
+    `until` is the last change that the caller knows of. Of a mailbox that was disconnected only its end follows. An
+    event that failed is tried apart from its feed after `pause` seconds.
     """
     is_held: bool | None = await connection.fetchval(
         f"""
@@ -67,8 +67,10 @@ async def record_passed(
             UPDATE webhook_cursors c
             SET seq = $8, previous_seq = $8, previous_incarnation = $9, chain_start = false, resync_due = false,
                 is_ended = $15, tries = 0, failing_since = NULL, due_at = NULL,
-                lease_owner = CASE WHEN greatest(h.seq, $16) > $8 THEN c.lease_owner END,
-                lease_until = CASE WHEN greatest(h.seq, $16) > $8 THEN now() + make_interval(secs => $14) END
+                lease_owner = CASE WHEN h.disconnected_at IS NULL AND greatest(h.seq, $16) > $8
+                    THEN c.lease_owner END,
+                lease_until = CASE WHEN h.disconnected_at IS NULL AND greatest(h.seq, $16) > $8
+                    THEN now() + make_interval(secs => $14) END
             FROM feed_heads h
             WHERE h.mailbox_id = $2 AND c.endpoint_id = $1 AND c.mailbox_id = $2 AND c.lease_owner = $3
                 AND c.lease_epoch = $4
@@ -240,17 +242,18 @@ async def record(
 
 
 async def page(
-    connection: Connection, endpoint_id: UUID, *, state: str, before: int | None, limit: int
+    connection: Connection, endpoint_id: UUID, *, state: DeliveryState | None, before: int | None, limit: int
 ) -> list[Delivery]:
     """Return deliveries of an endpoint, the newest first; those from before the delivery `before` if it is given."""
+    # Written out, or Postgres does not see that an index holds this state.
+    of_state = "" if state is None else f"AND state = '{state.value}'"
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM webhook_deliveries
-        WHERE endpoint_id = $1 AND ($2 = '' OR state = $2) AND ($3::bigint IS NULL OR delivery_id < $3)
-        ORDER BY delivery_id DESC LIMIT $4
+        WHERE endpoint_id = $1 {of_state} AND ($2::bigint IS NULL OR delivery_id < $2)
+        ORDER BY delivery_id DESC LIMIT $3
         """,
         endpoint_id,
-        state,
         before,
         limit,
     )

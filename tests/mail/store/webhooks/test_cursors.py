@@ -5,9 +5,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.mail.model import Mailbox
 from services.mail.store.webhooks import cursors, deliveries
 from services.mail.store.webhooks.deliveries import Passed
 from services.mail.webhooks.model import Attempt, CursorLease, DeliveryState, Event, EventType
+from tests.mail.deliverer.test_deliverer import disconnect
 from tests.support.mail.running_deliverer import WebhookStage, webhook_stage
 from tests.support.mail.servers import Servers
 from tests.support.mail.webhook_receiver import Receiver
@@ -55,21 +57,47 @@ class TestWake:
             assert due == pytest.approx({within: 0, before: 3, sooner: 2, refused: 5}, abs=0.1)
 
 
+def first_event(mailbox: Mailbox) -> Event:
+    """Return the event of the first change of a mailbox."""
+    return Event(
+        event_id="msg_1",
+        event_type=EventType.MESSAGE_CREATED,
+        timestamp=datetime.now(UTC),
+        data={},
+        mailbox_id=mailbox.mailbox_id,
+        account_id=mailbox.account_id,
+        seq=1,
+        incarnation=1,
+    )
+
+
 class TestLease:
+    async def test_ends_when_its_mailbox_is_disconnected(self, servers: Servers) -> None:
+        async with webhook_stage(servers) as hooks:
+            endpoint, mailbox = await hooks.endpoint(Receiver(port=8999)), await hooks.mailbox()
+            async with hooks.pool.acquire() as connection:
+                lease = await cursors.claim(
+                    connection, endpoint.endpoint_id, mailbox.mailbox_id, owner=uuid4(), lease_seconds=60
+                )
+                assert lease is not None
+                await disconnect(hooks, mailbox)
+                # The deliverer has read more of the feed before.
+                passed = await deliveries.record_passed(
+                    connection,
+                    lease,
+                    first_event(mailbox),
+                    Attempt(at=datetime.now(UTC), milliseconds=1, status=200),
+                    state=DeliveryState.DELIVERED,
+                    until=9,
+                    lease_seconds=60,
+                )
+                assert passed is Passed.FREE
+                assert await connection.fetchval("SELECT lease_until FROM webhook_cursors") is None
+
     async def test_that_another_took_over_moves_no_cursor(self, servers: Servers) -> None:
         async with webhook_stage(servers) as hooks:
             endpoint, mailbox = await hooks.endpoint(Receiver(port=8999)), await hooks.mailbox()
-            event = Event(
-                event_id="msg_1",
-                event_type=EventType.MESSAGE_CREATED,
-                timestamp=datetime.now(UTC),
-                data={},
-                mailbox_id=mailbox.mailbox_id,
-                account_id=mailbox.account_id,
-                seq=1,
-                incarnation=1,
-            )
-            attempt = Attempt(at=datetime.now(UTC), milliseconds=1, status=200)
+            event, attempt = first_event(mailbox), Attempt(at=datetime.now(UTC), milliseconds=1, status=200)
             key = endpoint.endpoint_id, mailbox.mailbox_id
             async with hooks.pool.acquire() as connection:
                 late = await cursors.claim(connection, *key, owner=uuid4(), lease_seconds=0)

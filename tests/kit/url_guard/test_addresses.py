@@ -24,9 +24,22 @@ NEVER_ADDRESSES = (
     *("::ffff:169.254.169.254", "::ffff:0.0.0.0", "::169.254.169.254", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1"),
     *("2002:a9fe:a9fe::", "2002:a9fe:a9fe::1", "::ffff:224.0.0.1", "64:ff9b::6464:64c8"),
 )
+# The special-purpose networks of the registries, written out once more.
+SPECIAL_NETWORKS = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+    *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+    *("224.0.0.0/4", "240.0.0.0/4", "::/128", "::1/128", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "100::/64"),
+    *("2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "64:ff9b::/96", "64:ff9b:1::/48"),
+)
 
 
 class TestPublicPolicy:
+    @pytest.mark.parametrize("network", SPECIAL_NETWORKS)
+    def test_refuses_the_ends_of_special_networks(self, network: str) -> None:
+        ends = ip_network(network)
+        assert not PUBLIC.permits(ends[0])
+        assert not PUBLIC.permits(ends[-1])
+
     @pytest.mark.parametrize("address", NOT_PUBLIC_ADDRESSES + NEVER_ADDRESSES)
     def test_refuses(self, address: str) -> None:
         assert not PUBLIC.permits(ip_address(address))

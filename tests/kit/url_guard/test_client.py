@@ -133,6 +133,14 @@ class TestTls:
                 await post(client, f"https://other.example:{receiver.port}/")
             assert len(receiver.requests) == 1
 
+    async def test_bounds_an_answer_as_well(self) -> None:
+        async with (
+            raw_receiver(b"HTTP/1.1 100 Continue\r\n\r\n" * 12_000, tls=server_tls()) as receiver,
+            open_client(LOOPBACK, connections=1, resolve=Resolver(["127.0.0.1"]), tls=client_tls()) as client,
+        ):
+            with pytest.raises(NoAnswerError, match="protocol"):
+                await post(client, f"https://localhost:{receiver.port}/", timeout=20)
+
 
 class TestPost:
     async def test_sends_what_is_given(self) -> None:

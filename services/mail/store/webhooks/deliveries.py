@@ -245,17 +245,21 @@ async def page(
     connection: Connection, endpoint_id: UUID, *, state: DeliveryState | None, before: int | None, limit: int
 ) -> list[Delivery]:
     """Return deliveries of an endpoint, the newest first; those from before the delivery `before` if it is given."""
-    # Written out, or Postgres does not see that an index holds this state.
-    of_state = "" if state is None else f"AND state = '{state.value}'"
+    values = endpoint_id, state or "", before, limit
+    if state is None or state is DeliveryState.DELIVERED:
+        return await _page(connection, "($2 = '' OR state = $2)", values)
+    # Postgres takes the index of what was not delivered only where the statement says so.
+    return await _page(connection, "state = $2 AND state <> 'delivered'", values)
+
+
+async def _page(connection: Connection, condition: str, values: tuple[object, ...]) -> list[Delivery]:
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM webhook_deliveries
-        WHERE endpoint_id = $1 {of_state} AND ($2::bigint IS NULL OR delivery_id < $2)
-        ORDER BY delivery_id DESC LIMIT $3
+        WHERE endpoint_id = $1 AND {condition} AND ($3::bigint IS NULL OR delivery_id < $3)
+        ORDER BY delivery_id DESC LIMIT $4
         """,
-        endpoint_id,
-        before,
-        limit,
+        *values,
     )
     return [_delivery_of(row) for row in rows]
 

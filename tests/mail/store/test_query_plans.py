@@ -55,6 +55,17 @@ class TestStatementsForANewMailbox:
         await locations.of_messages(planned, mailbox_id, [f"{number}m".ljust(200, "x") for number in range(1, 51)])
         assert planned.rows < OWN / 10
 
+    async def test_look_up_messages_without_an_id(
+        self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
+    ) -> None:
+        await fill(connection, _PLACES, table="mail_locations", known=other_id, new=mailbox_id)
+        await connection.execute("UPDATE mail_locations SET external_id = NULL WHERE mailbox_id = $1", mailbox_id)
+        newest = await connection.fetch(
+            "SELECT size, arrived_at FROM mail_locations WHERE mailbox_id = $1 ORDER BY size LIMIT 20", mailbox_id
+        )
+        await locations.unidentified(planned, mailbox_id, [(row["size"], row["arrived_at"]) for row in newest])
+        assert planned.rows < OWN / 10
+
     async def test_look_for_dead_letters_in_no_long_queue(
         self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
     ) -> None:

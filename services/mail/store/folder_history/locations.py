@@ -250,21 +250,26 @@ async def unidentified(
     connection: Connection, mailbox_id: int, messages: Sequence[tuple[int, datetime]]
 ) -> dict[tuple[int, int], list[str]]:
     """Return the messages without an id of these sizes and arrivals: keys by folder and its present generation."""
-    rows = await connection.fetch(
-        """
-        SELECT u.folder_id, u.generation, u.key FROM mail_locations u
-        JOIN mail_folders f USING (mailbox_id, folder_id, generation)
-        JOIN unnest($2::bigint[], $3::timestamptz[]) AS w(size, arrived_at) USING (size, arrived_at)
-        WHERE u.mailbox_id = $1 AND u.external_id IS NULL AND u.gone_in IS NULL
-        ORDER BY u.folder_id, u.generation, u.key
-        """,
-        mailbox_id,
-        [size for size, _ in messages],
-        [arrived_at for _, arrived_at in messages],
-    )
+    async with index_order(connection):
+        rows = await connection.fetch(
+            """
+            SELECT u.folder_id, u.generation, u.key
+            FROM unnest($2::bigint[], $3::timestamptz[]) AS w(size, arrived_at)
+            CROSS JOIN LATERAL (
+                SELECT * FROM mail_locations l
+                WHERE l.mailbox_id = $1 AND l.external_id IS NULL AND l.gone_in IS NULL
+                    AND l.size BETWEEN w.size AND w.size AND l.arrived_at = w.arrived_at
+                ORDER BY l.size OFFSET 0
+            ) u
+            JOIN mail_folders f ON f.mailbox_id = $1 AND (f.folder_id, f.generation) = (u.folder_id, u.generation)
+            """,
+            mailbox_id,
+            [size for size, _ in messages],
+            [arrived_at for _, arrived_at in messages],
+        )
     found: dict[tuple[int, int], list[str]] = {}
-    for row in rows:
-        found.setdefault((row["folder_id"], row["generation"]), []).append(row["key"])
+    for folder_id, generation, key in sorted(tuple(row) for row in rows):
+        found.setdefault((folder_id, generation), []).append(key)
     return found
 
 

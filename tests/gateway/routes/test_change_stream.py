@@ -75,6 +75,8 @@ class TestStream:
         async with over_http.stream("GET", URL) as answer, aclosing(events(answer)) as reading:
             assert answer.headers["content-type"] == "text/event-stream"
             assert answer.headers["cache-control"] == "no-store"
+            # Proxies keep nothing back.
+            assert answer.headers["x-accel-buffering"] == "no"
             first = await some(reading)
             assert (first["event"], first["id"]) == ("changes", "p1")
             assert json.loads(first["data"]) == {"changes": [], "next_since": "p1", "has_more": False}

@@ -156,9 +156,9 @@ class TestEnd:
         feed.put_nowait(page("p1"))
         async with over_http.stream("GET", URL) as answer, aclosing(events(answer)) as reading:
             await some(reading)
-            feed.put_nowait(page("p1"))
             gateway.stop.set()
-            assert [each for each in await rest(reading) if each != {"": ""}] == []
+            # The feed may be asked once more, without waiting.
+            assert [each["event"] for each in await rest(reading)] in ([], ["changes"])
 
     async def test_comes_with_that_of_the_access_token(self, gateway: Gateway, feed: Feed) -> None:
         state = gateway.app.state

@@ -12,6 +12,7 @@ from services.gateway.schemas.addresses import AddressList
 from services.gateway.schemas.emails import Email, EmailPage, LabelList
 from services.kit.errors import AppError, Kind
 from tests.gateway.conftest import Gateway
+from tests.support.mail.waiting import eventually
 
 ADA = "ada@example.com"
 
@@ -266,6 +267,10 @@ class TestShare:
         gateway.mail.messages["account-of-grace@example.org"] = [message(2)]
         release = gateway.mail.held_reads["ada"] = asyncio.Event()
         reads = {asyncio.create_task(get(gateway, "/emails/m1")) for _ in range(PER_USER + WAITING + 1)}
+
+        async def all_are_reading() -> bool:
+            return gateway.mail.reading == PER_USER
+
         try:
             async with asyncio.timeout(20):
                 [refused], waiting = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
@@ -273,7 +278,7 @@ class TestShare:
                 for path in ("/emails/m1", "/emails/threads/t1", f"/emails/changes?email={ADA}&since=p1"):
                     status, body = await get(gateway, path)
                     assert (status, body["code"]) == (429, "too_many_requests"), path
-                assert gateway.mail.reading == PER_USER
+                await eventually(all_are_reading)
                 assert (await get(gateway, "/emails/m2", user_id="grace"))[0] == 200
                 assert (await get(gateway, f"/emails?email={ADA}"))[0] == 200
         finally:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from mailroom_client.models import Model
     from rich.console import RenderableType
 
+    # An answer of the API, or one of the command's own.
+    type Answer = Model | Mapping[str, str | None]
+
 # Control characters but line breaks and tabs, explicit changes of direction, halves of characters. Joiners and soft
 # hyphens belong to the text.
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -54,11 +57,16 @@ class Output:
         else:
             self.note("nothing found")
 
-    def document(self, answer: "Model") -> None:
+    def receipt(self, **facts: str) -> None:
+        """Print for programs what was done, where the API answers nothing. People see that nothing failed."""
+        if self.as_json:
+            self.document(facts)
+
+    def document(self, answer: "Answer") -> None:
         """Print an answer as an indented JSON document."""
         self._exact(json.dumps(json.loads(_json(answer)), indent=2, ensure_ascii=False))
 
-    def line(self, answer: "Model") -> None:
+    def line(self, answer: "Answer") -> None:
         """Print an answer as a line of JSON, at once."""
         self._exact(_json(answer))
 
@@ -132,5 +140,7 @@ def _paragraphs(columns: Sequence[str], rows: Sequence[Sequence[str]], cut: Coll
     return Group(*paragraphs[:-1])
 
 
-def _json(answer: "Model") -> str:
+def _json(answer: "Answer") -> str:
+    if isinstance(answer, Mapping):
+        return json.dumps(answer, ensure_ascii=False)
     return answer.model_dump_json(by_alias=True, exclude_unset=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -33,11 +33,8 @@ def doctor(context: typer.Context) -> None:
     options = chosen(context)
     found = list(_findings(options.profile()))
     if options.output.as_json:
-        import json
-
         for finding in found:
-            named = {"name": finding.name, "text": finding.text, "remedy": finding.remedy}
-            options.output.text(json.dumps(named, ensure_ascii=False))
+            options.output.line(asdict(finding))
     else:
         for finding in found:
             mark, remedy = ("ok  ", "") if finding.remedy is None else ("FAIL", f"; {finding.remedy}")

@@ -49,3 +49,4 @@ def revoke(context: typer.Context, key_id: Annotated[str, typer.Argument(metavar
     options = chosen(context)
     with options.client() as client:
         client.keys.revoke(key_id)
+        options.output.receipt(id=key_id)

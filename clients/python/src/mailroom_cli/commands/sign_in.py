@@ -40,6 +40,7 @@ def login(
             options.keep(profile, _consent(options, client, provider, browser=browser))
     with options.client() as client:
         options.output.note(f"signed in at {profile.url}; mailboxes: {_addresses(client)}")
+        options.output.receipt(profile=options.name, url=profile.url)
 
 
 def connect(
@@ -60,7 +61,7 @@ def connect(
             raise CommandError("with an API key name the user whose mailbox it is: mailroom connect --user 42", code=2)
         if user is None:
             _consent(options, client, provider, browser=browser)
-            options.output.note(f"connected; mailboxes: {_addresses(client)}")
+            _show_connected(options, client)
             return
         session = client.connections.start(user, redirect_url=redirect_url, provider=provider)
         query = _brought_back(options, session.url, browser=browser, bears="?session= and &code=")
@@ -75,7 +76,9 @@ def logout(
     options = chosen(context)
     with options.client() as client:
         client.auth.logout(everywhere=everywhere)
+    url = options.profile().url
     options.profiles.remove(options.name)
+    options.output.receipt(profile=options.name, url=url)
 
 
 def _consent(options: Chosen, client: "Mailroom", provider: str, *, browser: bool) -> "Token":
@@ -104,6 +107,14 @@ def _brought_back(options: Chosen, url: str, *, browser: bool, bears: str) -> di
     if "error" in query:
         raise CommandError(f"the sign-in ended with {query['error']}")
     return {**query, "text": text}
+
+
+def _show_connected(options: Chosen, client: "Mailroom") -> None:
+    """Name the mailboxes of the user: the API does not say which of them is the one that was connected."""
+    options.output.note(f"connected; mailboxes: {_addresses(client)}")
+    if options.output.as_json:
+        for mailbox in client.mailboxes.list():
+            options.output.line(mailbox)
 
 
 def _addresses(client: "Mailroom") -> str:

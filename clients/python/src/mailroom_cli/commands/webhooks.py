@@ -1,6 +1,6 @@
 """mailroom webhooks."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -153,6 +153,7 @@ def delete(context: typer.Context, webhook_id: Id) -> None:
     options = chosen(context)
     with options.client() as client:
         client.webhooks.delete(webhook_id)
+        options.output.receipt(id=webhook_id)
 
 
 @webhooks.command()
@@ -196,7 +197,9 @@ def replay(
     """Have events sent once more, in order. Times are local unless they name a zone."""
     options = chosen(context)
     with options.client() as client:
-        client.webhooks.replay(webhook_id, since=_moment(since))
+        moment = _moment(since)
+        client.webhooks.replay(webhook_id, since=moment)
+        options.output.receipt(id=webhook_id, since=moment if isinstance(moment, str) else moment.isoformat())
 
 
 def _ids(client: "Mailroom", names: list[str] | None) -> list[str] | None:
@@ -205,7 +208,7 @@ def _ids(client: "Mailroom", names: list[str] | None) -> list[str] | None:
 
 def _moment(since: str) -> str | datetime:
     try:
-        return datetime.fromisoformat(since).astimezone()
+        return datetime.fromisoformat(since).astimezone(UTC)
     except ValueError:
         return since
 

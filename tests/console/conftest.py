@@ -46,6 +46,12 @@ class Browser:
         return await self.post("/sign-in", token=False, key=key or self.key.value)
 
 
+def message_of(page: httpx.Response) -> str:
+    """Return the message of a page that says what a form has done, with its form."""
+    [message] = re.findall(r'<div class="toast">(.*?)</div>', page.text, re.DOTALL)
+    return str(message)
+
+
 @pytest.fixture
 def gateway() -> FakeGateway:
     """A gateway with a mailbox."""

@@ -163,7 +163,7 @@ class TestPages:
             *(f"{mailbox}/mail", f"{mailbox}/mail?q=the", f"{mailbox}/mail?q=form:x", f"{mailbox}/mail?q=zzzzzz"),
             *(f"{mailbox}/mail/{newest}?view={view}" for view in ("html", "text", "headers", "raw", "json")),
             *(f"{mailbox}/threads", f"{mailbox}/threads/{thread}"),
-            *("/webhooks", webhook, f"{webhook}/edit", f"{webhook}?state=parked"),
+            *("/webhooks", webhook, f"{webhook}/edit", f"{webhook}?state=parked", f"{webhook}?done=webhook_enabled"),
             *("/keys", f"/keys/{console.key.split('_')[1]}", "/audit", "/api?q=mailboxes"),
         ]
         seen = visit("look", **console.facts, paths=paths, opens=True)
@@ -262,7 +262,7 @@ class TestHostileMail:
             paths = [
                 *("/audit", "/keys", "/keys/AbC", mail, f"/mailboxes/{MAILBOX}", f"/mailboxes/{MAILBOX}/changes"),
                 "/webhooks",
-                "/webhooks/webhook-1",
+                "/webhooks/webhook-1?done=webhook_enabled",
                 "/webhooks/webhook-1/edit",
                 f"{mail}?q=x",
                 *views,
@@ -273,7 +273,7 @@ class TestHostileMail:
             hostile = FakeGateway(
                 mailboxes=[mailbox(email=words, provider=words)],
                 emails=emails,
-                labels=[{"name": words, "message_count": 1}],
+                labels=[{"id": words, "name": words, "message_count": 1}],
                 changes=changes,
                 keys=[key(name=words, networks=[words])],
                 events=[event(type=words, email=words, client=words, client_network=words)],

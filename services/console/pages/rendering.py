@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from services.console.gateway.samples import as_curl, as_python
 from services.console.words.amounts import counted, number, size
 from services.console.words.outcomes import OUTCOMES
+from services.console.words.searches import label_search
 from services.console.words.times import exact, parse_time, relative
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -41,7 +42,14 @@ def create_templates(*, clock: Callable[[], float], api: str, version: str) -> E
             moment.isoformat(), exact(moment), relative(moment, now())
         )
 
-    templates.filters |= {"when": when, "number": number, "size": size, "marked": marked, "pretty": pretty}
+    templates.filters |= {
+        "when": when,
+        "number": number,
+        "size": size,
+        "marked": marked,
+        "pretty": pretty,
+        "label_search": label_search,
+    }
     templates.globals |= {
         "counted": counted,
         "outcomes": OUTCOMES,

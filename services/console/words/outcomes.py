@@ -4,7 +4,7 @@ OUTCOMES = {
     "sync": "The sync is on its way.",
     "verify": "The comparison is on its way.",
     "cancel": "The sync is cancelled. What is copied stays.",
-    "retry": "The messages are tried again.",
+    "retry": "The sync goes on. What failed is tried again.",
     "disconnect": "The mailbox is disconnected. Its mail is being erased.",
     "revoke": "The key is revoked. Within five seconds it is refused everywhere.",
     "signed_out": "You are signed out.",

@@ -16,6 +16,12 @@ async def test_lists_so_many_labels_and_says_how_many_there_are(browser: Browser
     assert "label 200" not in page
 
 
+async def test_leads_to_the_mail_of_a_label_whatever_its_name(browser: Browser) -> None:
+    browser.gateway.labels = [{"id": "Label_7", "name": '12" records', "message_count": 1}]
+    page = (await browser.get(MAIL)).text
+    assert 'href="?q=label%3A%22Label_7%22">12&#34; records' in page
+
+
 class TestList:
     async def test_of_the_only_mailbox_needs_no_choice(self, browser: Browser) -> None:
         assert (await browser.get("/mail")).headers["location"] == MAIL
@@ -47,6 +53,13 @@ class TestList:
         browser.gateway.emails = []
         assert "Start a sync" in (await browser.get(MAIL)).text
         assert "Nothing found" in (await browser.get(f"{MAIL}?q=x")).text
+        assert "Start a sync" in (await browser.get(f"/mailboxes/{MAILBOX}/threads")).text
+
+    @pytest.mark.parametrize("path", ["/mail", "/changes"])
+    async def test_leads_to_a_first_mailbox(self, browser: Browser, path: str) -> None:
+        browser.gateway.mailboxes = []
+        page = (await browser.get(path)).text
+        assert ('href="/connect"' in page, 'class="button plain" href="/sandbox"' in page) == (True, True)
 
 
 class TestMessage:

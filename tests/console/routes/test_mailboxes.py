@@ -1,8 +1,10 @@
 """Pages of mailboxes."""
 
+import re
+
 import pytest
 
-from tests.console.conftest import Browser
+from tests.console.conftest import Browser, message_of
 from tests.support.console.fake_gateway import MAILBOX, mailbox, sync
 
 PAGE = f"/mailboxes/{MAILBOX}"
@@ -61,6 +63,17 @@ class TestMailbox:
         await browser.post(f"{PAGE}/syncs/sync-1/retry")
         made = [(each.method, each.url.path) for each in browser.gateway.requests]
         assert made[-2:] == [("DELETE", "/emails/syncs/sync-1"), ("POST", "/emails/syncs/sync-1/retry")]
+
+    @pytest.mark.parametrize(("state", "undone"), [("cancelled", ["syncs/sync-1/retry"]), ("running", [])])
+    async def test_goes_on_with_a_sync_that_was_cancelled(
+        self, browser: Browser, state: str, undone: list[str]
+    ) -> None:
+        browser.gateway.syncs = [sync(state=state)]
+        message = message_of(await browser.get(f"{PAGE}?done=cancel"))
+        assert "The sync is cancelled." in message
+        assert re.findall(r'action="([^"]+)"', message) == [f"{PAGE}/{path}" for path in undone]
+        if undone:
+            assert (await browser.post(f"{PAGE}/{undone[0]}")).headers["location"] == f"{PAGE}?done=retry"
 
 
 class TestDisconnect:

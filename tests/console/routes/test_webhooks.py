@@ -1,12 +1,13 @@
 """Pages of webhooks."""
 
+import re
 from typing import get_args
 
 import pytest
 
 from services.console.words.webhooks import DELIVERY_STATES, EVENTS
 from services.gateway.schemas.webhooks import DeliveryState, EventType
-from tests.console.conftest import Browser
+from tests.console.conftest import Browser, message_of
 from tests.support.console.fake_gateway import MAILBOX, RECEIVED, delivery, webhook
 
 PAGE = "/webhooks/webhook-1"
@@ -102,6 +103,27 @@ class TestWebhook:
         page = (await browser.get(PAGE)).text
         assert "It was disabled on purpose." in page
         assert f'action="{PAGE}/disable"' not in page
+
+    @pytest.mark.parametrize(
+        ("done", "status", "undone"),
+        [
+            ("webhook_disabled", "disabled", "enable"),
+            ("webhook_enabled", "enabled", "disable"),
+            # Meanwhile somebody else took it back.
+            ("webhook_disabled", "enabled", ""),
+            ("webhook_enabled", "disabled", ""),
+            ("webhook_test", "enabled", ""),
+        ],
+    )
+    async def test_is_taken_back_in_the_message_that_says_what_was_done(
+        self, browser: Browser, done: str, status: str, undone: str
+    ) -> None:
+        browser.gateway.webhooks = [webhook(status=status, disabled_reason="requested")]
+        message = message_of(await browser.get(f"{PAGE}?done={done}"))
+        assert re.findall(r'action="([^"]+)"', message) == [f"{PAGE}/{undone}"] * bool(undone)
+        if undone:
+            answer = await browser.post(f"{PAGE}/{undone}")
+            assert answer.headers["location"] == f"{PAGE}?done=webhook_{undone}d"
 
     async def test_shows_another_secret_once(self, browser: Browser) -> None:
         await browser.get(PAGE)

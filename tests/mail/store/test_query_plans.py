@@ -21,6 +21,10 @@ _PLACES = """
         now() - make_interval(secs => n), '{}'
     FROM generate_series(1, $2::int) n
 """
+_FOLDERS = """
+    INSERT INTO mail_folders (mailbox_id, folder_id, key, path, name, role)
+    SELECT $1, n, 'name:' || n, n, n, '' FROM generate_series(1, 12) n
+"""
 _QUEUED = """
     INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
     SELECT $1, 'm' || n, 2, n FROM generate_series(1, $2::int) n
@@ -60,6 +64,7 @@ class TestStatementsForANewMailbox:
     ) -> None:
         await fill(connection, _PLACES, table="mail_locations", known=other_id, new=mailbox_id)
         await connection.execute("UPDATE mail_locations SET external_id = NULL WHERE mailbox_id = $1", mailbox_id)
+        await connection.execute(_FOLDERS, mailbox_id)
         newest = await connection.fetch(
             "SELECT size, arrived_at FROM mail_locations WHERE mailbox_id = $1 ORDER BY size LIMIT 20", mailbox_id
         )

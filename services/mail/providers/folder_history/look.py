@@ -99,9 +99,15 @@ async def _look(context: PassContext, known: KnownFolder) -> None:
         await _take_away(context, known, keys, present=())
     if page.covers is not None:
         present = sorted({*page.present, *(item.key for item in page.items)})
-        await _take_away(context, known, page.covers, present=present)
+        if not _is_new(context, known):
+            await _take_away(context, known, page.covers, present=present)
         await _put_missed(context, known, page, present)
     await _put(context, known, page.items, last=page)
+
+
+def _is_new(context: PassContext, known: KnownFolder) -> bool:
+    """Return whether nothing is known of a folder's messages: the first pass sees many folders for the first time."""
+    return context.state.is_baseline and known.known == 0
 
 
 async def _go_on(context: PassContext, connection: Connection, known: KnownFolder, page: Page, *, more: int) -> None:
@@ -204,8 +210,8 @@ async def _changed(
     context: PassContext, known: KnownFolder, items: Sequence[Item]
 ) -> tuple[list[Item], Mapping[str, Location]]:
     """Return the messages that differ from what is stored, and what is stored."""
-    if not items:
-        return [], {}
+    if not items or _is_new(context, known):
+        return list(items), {}
     async with context.reading() as connection:
         stored = await locations.with_keys(
             connection, context.mailbox_id, known.folder_id, known.generation, [item.key for item in items]

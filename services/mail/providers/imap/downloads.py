@@ -12,7 +12,7 @@ from services.mail.providers.base import MessageGoneError, PartMissingError, Tok
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.content.contents import ImapContents
-from services.mail.providers.imap.fetch import MovedError, snapshot, state_of
+from services.mail.providers.imap.fetch import MovedError, Snapshots, state_of
 from services.mail.providers.imap.session import ImapSession
 from services.mail.providers.imap.sign_in import SignIn
 from services.mail.store.connection import Pool
@@ -59,7 +59,7 @@ class ImapDownloadSession:
             await write(content[begin : begin + _PIECE])
 
     async def _find(self, external_id: str) -> tuple[KnownFolder, Location]:
-        found = await snapshot(self._pool, self._mailbox_id, [external_id])
+        found = await Snapshots(self._pool, self._mailbox_id).take([external_id])
         place = found.place_of(external_id)
         if place is not None:
             return found.folders[place.folder_id], place

@@ -11,13 +11,13 @@ from services.mail.providers.base import (
     ProviderUnavailableError,
     RejectedError,
 )
-from services.mail.providers.folder_history.model import KnownFolder, Location, labels_by_message
+from services.mail.providers.folder_history.model import HistoryState, KnownFolder, Location, labels_by_message
 from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.content.messages import message_of
 from services.mail.providers.imap.folders import UNKNOWN_TIME
 from services.mail.providers.imap.look_plan import FolderState, LookPlan
 from services.mail.store.connection import Pool
-from services.mail.store.folder_history import folders, locations, passes
+from services.mail.store.folder_history import folders, locations
 
 
 class Snapshot:
@@ -61,13 +61,27 @@ class Snapshot:
         return labels_by_message(self._places[external_id])[external_id]
 
 
-async def snapshot(pool: Pool, mailbox_id: int, external_ids: Sequence[str]) -> Snapshot:
-    """Return what the history knows of these messages. During a turn nothing but its own session changes it."""
-    async with pool.acquire() as connection:
-        state = await passes.load(connection, mailbox_id)
-        known = await folders.all_of(connection, mailbox_id)
-        places = await locations.of_messages(connection, mailbox_id, external_ids)
-    return Snapshot(revision=state.revision, known=known, places=places)
+class Snapshots:
+    """Snapshots of a mailbox's history. During a turn nothing but its own session changes it."""
+
+    def __init__(self, pool: Pool, mailbox_id: int) -> None:
+        self._pool = pool
+        self._mailbox_id = mailbox_id
+        self._frame: tuple[HistoryState, list[KnownFolder]] | None = None
+
+    def outdate(self) -> None:
+        """Read the history's state and folders again with the next snapshot: they are about to change."""
+        self._frame = None
+
+    async def take(self, external_ids: Sequence[str]) -> Snapshot:
+        """Return what the history knows of these messages."""
+        async with self._pool.acquire() as connection:
+            if self._frame is None:
+                state, known, _ = await folders.all_with_history(connection, self._mailbox_id)
+                self._frame = state, known
+            places = await locations.of_messages(connection, self._mailbox_id, external_ids)
+        state, known = self._frame
+        return Snapshot(revision=state.revision, known=known, places=places)
 
 
 class MovedError(ProviderUnavailableError):

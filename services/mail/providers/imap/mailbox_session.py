@@ -23,7 +23,7 @@ from services.mail.providers.folder_history.history import FolderHistory
 from services.mail.providers.folder_history.model import HistoryState, KnownFolder, labels_by_message
 from services.mail.providers.imap.changes import delta_of, last_of
 from services.mail.providers.imap.content.contents import ImapContents
-from services.mail.providers.imap.fetch import fetch, not_at_their_places, snapshot
+from services.mail.providers.imap.fetch import Snapshots, fetch, not_at_their_places
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels, labels_in
@@ -66,6 +66,7 @@ class ImapMailboxSession:
         self._keeper = keeper
         self._step_seconds = step_seconds
         self._pool = pool
+        self._snapshots = Snapshots(pool, mailbox_id)
         self._history: FolderHistory | None = None
         if writing is not None:
             self._history = FolderHistory(mailbox_id, folders=folders, reading=pool.acquire, writing=writing)
@@ -77,7 +78,7 @@ class ImapMailboxSession:
 
     async def version(self, external_id: str) -> int | None:
         """Return the number of the last record: what the history knows is of that version."""
-        found = await snapshot(self._pool, self._mailbox_id, [external_id])
+        found = await self._snapshots.take([external_id])
         if not found.knows(external_id):
             raise MessageGoneError(external_id)
         return found.revision
@@ -121,16 +122,17 @@ class ImapMailboxSession:
         """
         if self._history is None:
             return await self._look(cursor)
+        history = self._writing_history()
         after, ended, number = cursor, False, 0
         if page_token is not None:
             position, word, page = page_token.split(":")
             after, ended, number = int(position), word == _ENDED, int(page)
         if not ended:
-            ended = await run_steps(self._history, seconds=self._step_seconds)
+            ended = await run_steps(history, seconds=self._step_seconds)
         state = await self._state()
         if state.revision < cursor:
             raise HistoryRestartedError(f"{state.revision} is behind {cursor}")
-        records = await self._history.records(after, limit=_RECORDS)
+        records = await history.records(after, limit=_RECORDS)
         last = last_of(records)
         is_last = ended and len(records) < _RECORDS
         return HistoryPage(
@@ -166,7 +168,7 @@ class ImapMailboxSession:
         known = await self._known()
         if not known and self._history is not None:
             # The first step of a pass lists the folders.
-            await self._history.step()
+            await self._writing_history().step()
             known = await self._known()
         return FolderLabels(known).all() if known else None
 
@@ -183,13 +185,14 @@ class ImapMailboxSession:
         results = await self._fetch(ids)
         moved = not_at_their_places(results)
         if moved and self._history is not None:
+            history = self._writing_history()
             for _ in range(2):
-                await run_steps(self._history, seconds=_SEARCH_SECONDS / 2)
+                await run_steps(history, seconds=_SEARCH_SECONDS / 2)
             results |= await self._fetch(moved)
         return results
 
     async def _fetch(self, ids: Sequence[str]) -> dict[str, FetchResult]:
-        return await fetch(await snapshot(self._pool, self._mailbox_id, ids), ids, self._contents)
+        return await fetch(await self._snapshots.take(ids), ids, self._contents)
 
     async def complete(self, partial: PartialMessage) -> ProviderMessage:
         """Raise UnreadableMessageError: messages come with all text that is stored."""
@@ -203,8 +206,10 @@ class ImapMailboxSession:
         """Do nothing: there are no watches."""
 
     def _writing_history(self) -> FolderHistory:
+        """Return the history for steps that change it."""
         if self._history is None:
             raise ProviderUnavailableError("a listing needs a turn")
+        self._snapshots.outdate()
         return self._history
 
     async def _state(self) -> HistoryState:

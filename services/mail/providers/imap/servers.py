@@ -15,7 +15,7 @@ COSTS: Final = CallCosts()
 # Calls of a mailbox in a minute. More than one connection makes: it is there to be closed when a server asks for that.
 _CALLS: Final = 6_000
 # Messages that are requested at once. They are of several folders: the more of them, the fewer selections of each.
-_BATCH: Final = 50
+_BATCH: Final = 100
 LOGINS: Final = "logins"
 REFUSALS: Final = "refused logins"
 CONNECTIONS: Final = "connections"

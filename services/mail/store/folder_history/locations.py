@@ -261,7 +261,13 @@ async def unidentified(
                     AND l.size BETWEEN w.size AND w.size AND l.arrived_at = w.arrived_at
                 ORDER BY l.size OFFSET 0
             ) u
-            JOIN mail_folders f ON f.mailbox_id = $1 AND (f.folder_id, f.generation) = (u.folder_id, u.generation)
+            -- A limit keeps the planner from looking all messages up for each folder.
+            CROSS JOIN LATERAL (
+                SELECT FROM mail_folders f
+                WHERE f.mailbox_id = $1 AND f.folder_id BETWEEN u.folder_id AND u.folder_id
+                    AND f.generation = u.generation
+                ORDER BY f.folder_id LIMIT 1
+            ) present
             """,
             mailbox_id,
             [size for size, _ in messages],

@@ -13,6 +13,8 @@ from services.mail.providers.folder_history.pass_context import HistoryLimits
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, KeyRange, Page
 from tests.support.folder_history.fake_folders import FakeFolders, arrival_of, key_of
 from tests.support.folder_history.observed_history import SMALL, ObservedHistory
+from tests.support.mail.logged_pool import LoggedPool
+from tests.support.mail.servers import Servers
 
 INBOX, WORK = ("folder", "Inbox"), ("folder", "Work")
 SEEN = ("mark", "seen")
@@ -72,6 +74,13 @@ class TestFirstPass:
         assert observed.provider.identified == []
         await observed.list_all()
         assert observed.provider.identified == ["Inbox/1"]
+
+    async def test_looks_up_no_message_of_a_new_folder(self, servers: Servers, observed: ObservedHistory) -> None:
+        observed.provider.add("Inbox", "a")
+        pool = LoggedPool(servers.pool)
+        await replace(observed, pool=pool.as_pool).look()
+        assert len(pool.with_text("INSERT INTO mail_locations")) == 1
+        assert pool.with_text("key = ANY", "key BETWEEN") == []
 
     async def test_needs_no_ids_where_the_provider_has_them(self, observed: ObservedHistory) -> None:
         observed.provider.gives_ids = True

@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.folder_history.port import Folder
-from services.mail.providers.imap.fetch import Snapshot
+from services.mail.providers.imap.fetch import Snapshot, Snapshots
+from services.mail.store.folder_history import folders, passes
 from tests.support.imap.mailbox_stage import open_imap_stage
+from tests.support.mail.logged_pool import LoggedPool
 from tests.support.mail.servers import Servers
+from tests.support.mail.stored import add_mailbox
 from tests.support.mail.waiting import eventually
 from tests.support.sandbox.imap_servers import EMAIL
 
@@ -58,6 +61,23 @@ class TestPlace:
         gone = replace(place(2), gone_in=4)
         found = Snapshot(revision=1, known=[folder(1, missing_for=3.0), folder(2)], places=[place(1), gone])
         assert found.place_of("one") == place(1)
+
+
+class TestSnapshots:
+    async def test_read_folders_again_after_a_step_of_a_pass_only(self, servers: Servers) -> None:
+        await servers.empty()
+        async with servers.pool.acquire() as connection:
+            mailbox_id = (await add_mailbox(connection)).mailbox_id
+            pool = LoggedPool(servers.pool)
+            snapshots = Snapshots(pool.as_pool, mailbox_id)
+            assert (await snapshots.take([])).folders == {}
+            await passes.begin(connection, mailbox_id)
+            await folders.record_listed(connection, mailbox_id, [folder(1).folder], is_complete=True)
+        for _ in range(3):
+            assert (await snapshots.take([])).folders == {}
+        assert len(pool.with_text("mail_folders")) == 1
+        snapshots.outdate()
+        assert [each.folder for each in (await snapshots.take([])).folders.values()] == [folder(1).folder]
 
 
 class TestFolderThatIsDeleted:

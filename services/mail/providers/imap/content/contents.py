@@ -77,16 +77,18 @@ class ImapContents:
 
 
 def _batches(sizes: Mapping[str, int], whole_up_to: int) -> list[list[str]]:
-    """Return the messages of each command, large ones alone."""
+    """Return the messages of each command: small ones together, then large ones, each alone."""
     batches: list[list[str]] = []
     room = count = 0
     for key, size in sizes.items():
-        if not batches or size > min(room, whole_up_to) or not count:
+        if size > whole_up_to:
+            continue
+        if size > room or not count:
             batches.append([])
-            room, count = (0, 0) if size > whole_up_to else (_BATCH_BYTES, _BATCH_MESSAGES)
+            room, count = _BATCH_BYTES, _BATCH_MESSAGES
         batches[-1].append(key)
         room, count = room - size, count - 1
-    return batches
+    return [*batches, *([key] for key, size in sizes.items() if size > whole_up_to)]
 
 
 async def _select(connection: Connection, folder: Folder, state: str) -> None:

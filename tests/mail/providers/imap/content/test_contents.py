@@ -251,6 +251,17 @@ class TestFetch:
             found = await contents.fetch(INBOX, {key_of(1): big, key_of(2): big - 9, key_of(3): 9}, state=STATE)
         assert len(found) == 3
 
+    async def test_takes_small_messages_at_once_whatever_is_between_them(self) -> None:
+        script = [
+            EXAMINED,
+            hears(b"UID FETCH 1,3 (UID BODY.PEEK[])", body(1, SMALL) + body(3, SMALL) + b"TAG OK\r\n"),
+            hears(b"UID FETCH 2 (UID BODYSTRUCTURE)", b"TAG BAD what\r\n"),
+            hears(b"UID FETCH 2 (UID BODY.PEEK[])", body(2, SMALL) + b"TAG OK\r\n"),
+        ]
+        async with contents_at(script) as contents:
+            found = await contents.fetch(INBOX, {key_of(1): 9, key_of(2): 5_000, key_of(3): 9}, state=STATE)
+        assert found == dict.fromkeys(map(key_of, (1, 2, 3)), parse_raw(SMALL))
+
 
 class TestCopyRaw:
     async def test_writes_the_bytes(self) -> None:

@@ -132,7 +132,7 @@ class Disconnections:
         """
         async with self._pool.acquire() as connection:
             # In each round: a request under way may have made one since the last.
-            await endpoints.delete_all(connection, application_id)
+            await endpoints.hide(connection, application_id)
             user_ids = await mailboxes.users_of_application(connection, application_id, limit=_USERS)
         await self._delete_users(user_ids)
         async with self._pool.acquire() as connection:

@@ -1,4 +1,4 @@
-"""What deliverers repeat: heads of feeds that lag, old deliveries, secrets under an old key, and metrics."""
+"""What deliverers repeat: feeds' heads that lag, deleted webhooks, old deliveries, secrets under old keys, metrics."""
 
 from functools import partial
 from uuid import UUID
@@ -18,6 +18,7 @@ from services.mail.webhooks.secrets import EndpointSecrets
 # Seconds.
 _HOUR = 3600.0
 _METRICS_SECONDS = 15.0
+_ERASE_SECONDS = 15.0
 # Mailboxes, or rows, for which a round keeps its connection.
 _BATCH = 1_000
 # The key of a secret before all others.
@@ -32,6 +33,7 @@ def upkeep_tasks(
     """Return the tasks of a deliverer. Delivered events are shown for so many days, others while changes are kept."""
     return [
         PeriodicTask("announce feeds", _HOUR, partial(announce_feeds, pool)),
+        PeriodicTask("erase webhooks", _ERASE_SECONDS, partial(erase_webhooks, pool)),
         PeriodicTask("forget deliveries", _HOUR, partial(forget_deliveries, pool, delivered_days)),
         PeriodicTask("reencrypt secrets", _HOUR, partial(reencrypt_secrets, pool, secrets)),
         PeriodicTask("read metrics of webhooks", _METRICS_SECONDS, partial(metrics.read, pool)),
@@ -49,6 +51,20 @@ async def announce_feeds(pool: Pool, *, batch: int = _BATCH) -> None:
             ids = await mailboxes.ids_after(connection, ids[-1], limit=batch)
             for mailbox_id in ids:
                 await events.announce(connection, mailbox_id)
+
+
+async def erase_webhooks(pool: Pool, *, batch: int = _BATCH) -> None:
+    """Erase deleted webhooks in batches; several deliverers may do so at once."""
+    async with pool.acquire() as connection:
+        hidden = await endpoints.hidden(connection)
+    for endpoint_id in hidden:
+        for erase_some in (cursors.erase_some, deliveries.erase_some):
+            has_more = True
+            while has_more:
+                async with pool.acquire() as connection:
+                    has_more = await erase_some(connection, endpoint_id, limit=batch)
+        async with pool.acquire() as connection:
+            await endpoints.erase(connection, endpoint_id)
 
 
 async def forget_deliveries(pool: Pool, delivered_days: float, *, batch: int = _BATCH) -> None:

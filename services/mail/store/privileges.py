@@ -42,8 +42,8 @@ MAIL: Mapping[str, str] = {
     "UPDATE (last_seq, incarnation, database_id, live_from, message_count, unread_count, counted_seq)",
     "feed_incarnations": "SELECT, INSERT",
     "feed_heads": "SELECT, INSERT, UPDATE (seq, incarnation, moved_at, disconnected_at)",
-    "webhook_endpoints": "SELECT, INSERT, UPDATE (url, description, event_types, account_ids, delivery_order, "
-    "starts_at, disabled_reason, disabled_at, failing_since, refused_in_row), DELETE",
+    "webhook_endpoints": "SELECT, INSERT, UPDATE (application_id, url, description, event_types, account_ids, "
+    "delivery_order, starts_at, disabled_reason, disabled_at, failing_since, refused_in_row), DELETE",
     "webhook_secrets": "SELECT, INSERT, UPDATE (ends_at), DELETE",
     "webhook_cursors": "SELECT, INSERT, UPDATE, DELETE",
     "webhook_deliveries": "SELECT, INSERT, UPDATE (state, due_at, ended_at)",
@@ -83,7 +83,9 @@ WORKER: Mapping[str, str] = {
     "thread_references": "SELECT, INSERT, DELETE",
     "thread_merges": "SELECT, INSERT, UPDATE (kept_id, kept_since, is_moved), DELETE",
     # Those of deleted applications.
-    "webhook_endpoints": "SELECT (application_id), DELETE",
+    "webhook_endpoints": "SELECT (endpoint_id, application_id), "
+    "UPDATE (application_id, disabled_reason, disabled_at), DELETE",
+    "webhook_cursors": "SELECT (endpoint_id, lease_until, lease_epoch), UPDATE (lease_owner, lease_until, lease_epoch)",
     "usage_hours": "SELECT, INSERT, UPDATE (messages_stored, changes, deliveries_delivered, deliveries_failed, "
     "deliveries_parked, provider_units), DELETE",
 }
@@ -96,7 +98,7 @@ DELIVERER: Mapping[str, str] = {
     "messages": "SELECT",
     "labels": "SELECT",
     "public_id_key": "SELECT",
-    "webhook_endpoints": "SELECT, UPDATE (disabled_reason, disabled_at, failing_since, refused_in_row)",
+    "webhook_endpoints": "SELECT, UPDATE (disabled_reason, disabled_at, failing_since, refused_in_row), DELETE",
     "webhook_secrets": "SELECT, UPDATE (encrypted)",
     "webhook_cursors": "SELECT, INSERT, UPDATE, DELETE",
     "webhook_deliveries": "SELECT, INSERT, UPDATE, DELETE",

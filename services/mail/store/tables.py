@@ -668,7 +668,8 @@ webhook_endpoints = Table(
     "webhook_endpoints",
     metadata,
     Column("endpoint_id", Uuid, primary_key=True),
-    Column("application_id", Uuid, nullable=False, index=True),
+    # Null: it is deleted, and erased by deliverers.
+    Column("application_id", Uuid, index=True),
     Column("url", Text, nullable=False),
     Column("description", Text, nullable=False, server_default=text("''")),
     # Types of events; empty: all.

@@ -112,10 +112,10 @@ class Webhooks:
             return await _find(connection, application_id, endpoint_id)
 
     async def delete(self, application_id: UUID, endpoint_id: UUID) -> None:
-        """Delete an endpoint. Raises AppError webhook_not_found."""
+        """Delete an endpoint: it is hidden at once and erased by deliverers. Raises AppError webhook_not_found."""
         async with self._pool.acquire() as connection, connection.transaction():
             await _find(connection, application_id, endpoint_id, lock=True)
-            await store.delete(connection, endpoint_id)
+            await store.hide(connection, application_id, endpoint_id)
 
     async def rotate(self, application_id: UUID, endpoint_id: UUID, *, overlap_seconds: float) -> str:
         """Return a new secret; the one before signs beside it for so many seconds.

@@ -1,12 +1,15 @@
 """What deliverers repeat."""
 
+import asyncio
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
 from services.mail.deliverer.metrics import DelivererMetrics
-from services.mail.deliverer.upkeep import announce_feeds, forget_deliveries, reencrypt_secrets
+from services.mail.deliverer.upkeep import announce_feeds, erase_webhooks, forget_deliveries, reencrypt_secrets
 from services.mail.store.control import feed_heads
+from services.mail.store.webhooks import cursors, deliveries
+from services.mail.webhooks.model import Endpoint
 from services.mail.webhooks.secrets import EndpointSecrets, webhook_cipher
 from tests.support.mail.running_deliverer import WebhookStage, endpoint_secrets
 from tests.support.mail.stored import store
@@ -60,6 +63,63 @@ class TestForgetDeliveries:
         assert await hooks.pool.fetchval("SELECT array_agg(mailbox_id) FROM webhook_cursors") == [kept.mailbox_id]
 
 
+async def fill(hooks: WebhookStage, endpoint: Endpoint, *, number: int) -> None:
+    """Add so many deliveries to an endpoint, and as many cursors whose events have failed."""
+    await hooks.pool.execute(
+        """
+        INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, state)
+        SELECT $1, n::text, 'message.created', 'delivered' FROM generate_series(1, $2) n
+        """,
+        endpoint.endpoint_id,
+        number,
+    )
+    await hooks.pool.execute(
+        """
+        INSERT INTO webhook_cursors (endpoint_id, mailbox_id, due_at, failing_since)
+        SELECT $1, n, now(), now() FROM generate_series(1, $2) n
+        """,
+        endpoint.endpoint_id,
+        number,
+    )
+
+
+async def rows_of(hooks: WebhookStage, endpoint: Endpoint) -> dict[str, int]:
+    """Count the rows of an endpoint in each table that has some."""
+    tables = ("webhook_endpoints", "webhook_secrets", "webhook_cursors", "webhook_deliveries")
+    counts = {
+        table: await hooks.pool.fetchval(f"SELECT count(*) FROM {table} WHERE endpoint_id = $1", endpoint.endpoint_id)  # noqa: S608 - from the names above
+        for table in tables
+    }
+    return {table: count for table, count in counts.items() if count}
+
+
+class TestEraseWebhooks:
+    async def test_erases_deleted_ones_in_batches_and_no_others(self, hooks: WebhookStage) -> None:
+        kept, deleted = [await hooks.endpoint(Receiver(port=8999)) for _ in range(2)]
+        for endpoint in (kept, deleted):
+            await fill(hooks, endpoint, number=7)
+        await hooks.webhooks.delete(hooks.application_id, deleted.endpoint_id)
+        before = await rows_of(hooks, deleted)
+        assert (before["webhook_cursors"], before["webhook_deliveries"]) == (7, 8)
+        async with hooks.pool.acquire() as connection:
+            for erase_some in (cursors.erase_some, deliveries.erase_some):
+                assert await erase_some(connection, deleted.endpoint_id, limit=3)
+        some = await rows_of(hooks, deleted)
+        assert (some["webhook_cursors"], some["webhook_deliveries"]) == (4, 5)
+        await erase_webhooks(hooks.pool, batch=3)
+        assert await rows_of(hooks, deleted) == {}
+        assert await rows_of(hooks, kept) == before
+
+    async def test_goes_on_beside_another_deliverer(self, hooks: WebhookStage) -> None:
+        endpoint = await hooks.endpoint(Receiver(port=8999))
+        await fill(hooks, endpoint, number=20)
+        await hooks.webhooks.delete(hooks.application_id, endpoint.endpoint_id)
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(erase_webhooks(hooks.pool, batch=2))
+        assert await rows_of(hooks, endpoint) == {}
+
+
 class TestReencryptSecrets:
     async def test_passes_secrets_that_do_not_open(self, hooks: WebhookStage) -> None:
         old = EndpointSecrets(webhook_cipher(OLD_KEY, previous=None))
@@ -102,6 +162,9 @@ class TestMetrics:
             endpoint.endpoint_id,
             mailbox.mailbox_id,
         )
+        deleted = await hooks.endpoint(Receiver(port=8999))
+        await fill(hooks, deleted, number=3)
+        await hooks.webhooks.delete(hooks.application_id, deleted.endpoint_id)
         registry = CollectorRegistry()
         await DelivererMetrics(registry).read(hooks.pool)
         for state in states:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from services.kit.errors import AppError
+from services.mail.deliverer.upkeep import erase_webhooks
 from services.mail.ids import PublicId
 from services.mail.model import DEFAULT_APPLICATION, MailboxQuery, SyncState
 from services.mail.store.control import erasures
@@ -363,6 +364,9 @@ class TestDeletedApplication:
             kept = await _add_webhook(s, uuid4())
             s.auth.deleted_applications.append(DEFAULT_APPLICATION)
             await s.disconnections.finish_deletions()
+            async with s.pool.acquire() as connection:
+                assert await endpoints.of_application(connection, DEFAULT_APPLICATION) == []
+            await erase_webhooks(s.pool)
             for table in ("webhook_endpoints", "webhook_secrets", "webhook_cursors", "webhook_deliveries"):
                 query = f"SELECT array_agg(endpoint_id) FROM {table}"  # noqa: S608 - from the names above
                 assert await s.fetchval(query) == [kept], table

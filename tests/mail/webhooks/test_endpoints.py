@@ -1,14 +1,20 @@
 """What applications do with their webhooks."""
 
-from uuid import uuid4
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from uuid import UUID, uuid4
 
 import pytest
 
 from services.kit.errors import AppError
+from services.mail.deliverer.upkeep import erase_webhooks
+from services.mail.store.webhooks import cursors, deliveries, endpoints
 from services.mail.webhooks.endpoints import RuleChanges, Webhooks
-from services.mail.webhooks.model import EndpointRules
+from services.mail.webhooks.model import EndpointRules, EventType
 from tests.support.mail.running_deliverer import WebhookStage, endpoint_secrets, webhook_stage
 from tests.support.mail.servers import Servers
+from tests.support.mail.waiting import eventually
 
 RULES = EndpointRules(url="https://shop.example/hook")
 
@@ -79,3 +85,88 @@ async def live_secrets(hooks: WebhookStage) -> int:
             "SELECT count(*) FROM webhook_secrets WHERE ends_at IS NULL OR ends_at > now()"
         )
     )
+
+
+class TestDeletion:
+    async def test_hides_a_webhook_at_once(self, servers: Servers) -> None:
+        async with webhook_stage(servers) as hooks:
+            endpoint, _ = await hooks.webhooks.create(hooks.application_id, RULES)
+            kept, _ = await hooks.webhooks.create(hooks.application_id, RULES)
+            mailbox = await hooks.mailbox()
+            async with hooks.pool.acquire() as connection:
+                lease = await cursors.claim(
+                    connection, endpoint.endpoint_id, mailbox.mailbox_id, owner=uuid4(), lease_seconds=60
+                )
+                assert lease is not None
+                await hooks.webhooks.delete(hooks.application_id, endpoint.endpoint_id)
+                # What is under way is the last that it gets.
+                assert not await cursors.skip(connection, lease, seq=1, lease_seconds=60)
+                assert await cursors.claim(
+                    connection, endpoint.endpoint_id, mailbox.mailbox_id, owner=uuid4(), lease_seconds=60
+                ) is None  # fmt: skip
+                assert await cursors.opened(connection, lease) is None
+                assert await endpoints.by_id(connection, endpoint.endpoint_id) is None
+                for found in (
+                    await cursors.waiting(connection, [mailbox.mailbox_id]),
+                    await cursors.all_waiting(connection, limit=10),
+                    await deliveries.due(connection, limit=10),
+                ):
+                    assert {each.endpoint_id for each in found} == {kept.endpoint_id}
+                assert await cursors.due(connection, limit=10) == []
+            assert await hooks.webhooks.all_of(hooks.application_id) == [kept]
+            for call in (hooks.webhooks.get, hooks.webhooks.delete):
+                assert await refusal(call(hooks.application_id, endpoint.endpoint_id)) == "webhook_not_found"
+
+    async def test_gives_its_place_to_another(self, servers: Servers) -> None:
+        async with webhook_stage(servers) as hooks:
+            one = Webhooks(servers.mail_pool, secrets=endpoint_secrets(), allow_http=False, most=1)
+            endpoint, _ = await one.create(hooks.application_id, RULES)
+            await one.delete(hooks.application_id, endpoint.endpoint_id)
+            assert await one.create(hooks.application_id, RULES)
+
+
+class TestDeliveryUnderWay:
+    @pytest.mark.parametrize("request_", ["delete", "disable", "replay"])
+    async def test_is_recorded_while_a_request_waits_for_its_cursor(self, servers: Servers, request_: str) -> None:
+        async with webhook_stage(servers) as hooks:
+            endpoint, _ = await hooks.webhooks.create(hooks.application_id, RULES)
+            mailbox, named = await hooks.mailbox(), endpoint.endpoint_id
+            requests: dict[str, Callable[[UUID, UUID], Coroutine[object, object, object]]] = {
+                "delete": hooks.webhooks.delete,
+                "disable": partial(hooks.webhooks.change, changes=RuleChanges(is_enabled=False)),
+                "replay": partial(hooks.webhooks.replay, since=endpoint.created_at),
+            }
+            async with hooks.pool.acquire() as connection, connection.transaction():
+                # In the order of the statement that records a delivery: the cursor, then a row that names the webhook.
+                assert await cursors.claim(connection, named, mailbox.mailbox_id, owner=uuid4(), lease_seconds=60)
+            async with hooks.pool.acquire() as connection, connection.transaction():
+                await connection.execute("UPDATE webhook_cursors SET seq = 1 WHERE endpoint_id = $1", named)
+                asking = asyncio.create_task(requests[request_](hooks.application_id, named))
+                await eventually(lambda: waits_for_a_lock(hooks))
+                await deliveries.add(connection, named, event_id="msg_2", event_type="message.created", data={})
+            assert await asyncio.wait_for(asking, 30) is None or request_ == "disable"
+
+
+class TestNewsOfAnother:
+    async def test_are_added_while_their_webhook_is_erased(self, servers: Servers) -> None:
+        async with webhook_stage(servers) as hooks:
+            endpoint, _ = await hooks.webhooks.create(hooks.application_id, RULES)
+            event_type = EventType.WEBHOOK_DISABLED.value
+            async with hooks.pool.acquire() as connection, connection.transaction():
+                [named] = await endpoints.subscribed(connection, hooks.application_id, event_type)
+                await hooks.webhooks.delete(hooks.application_id, endpoint.endpoint_id)
+                erasing = asyncio.create_task(erase_webhooks(hooks.pool))
+
+                async def waits() -> bool:
+                    return erasing.done() or await waits_for_a_lock(hooks)
+
+                await eventually(waits)
+                await deliveries.add(connection, named, event_id="msg_2", event_type=event_type, data={})
+            await asyncio.wait_for(erasing, 30)
+            assert await hooks.pool.fetchval("SELECT count(*) FROM webhook_deliveries") == 0
+
+
+async def waits_for_a_lock(hooks: WebhookStage) -> bool:
+    """Return whether a statement of the database waits for the lock of another one."""
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    return bool(await hooks.pool.fetchval(f"SELECT EXISTS ({waiting})"))

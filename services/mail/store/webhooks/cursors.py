@@ -315,6 +315,20 @@ async def replay_all(connection: Connection, endpoint_id: UUID, moment: datetime
     )
 
 
+async def erase_some(connection: Connection, endpoint_id: UUID, *, limit: int) -> bool:
+    """Erase up to `limit` cursors of an endpoint; return whether there were any."""
+    done = await connection.execute(
+        """
+        DELETE FROM webhook_cursors WHERE endpoint_id = $1 AND mailbox_id = ANY(ARRAY(
+            SELECT mailbox_id FROM webhook_cursors WHERE endpoint_id = $1
+            ORDER BY mailbox_id LIMIT $2 FOR UPDATE SKIP LOCKED))
+        """,
+        endpoint_id,
+        limit,
+    )
+    return done != "DELETE 0"
+
+
 async def forget_ended(connection: Connection, *, limit: int) -> int:
     """Delete up to `limit` cursors of mailboxes without a head; return how many were deleted."""
     done = await connection.execute(
@@ -332,8 +346,9 @@ async def failing(connection: Connection) -> tuple[int, float]:
     """Return how many cursors wait for another try, and the seconds since the first of their failures."""
     row = await connection.fetchrow(
         """
-        SELECT count(*), coalesce(extract(epoch FROM now() - min(failing_since))::float8, 0) AS seconds
-        FROM webhook_cursors WHERE due_at IS NOT NULL AND failing_since IS NOT NULL
+        SELECT count(*), coalesce(extract(epoch FROM now() - min(webhook_cursors.failing_since))::float8, 0) AS seconds
+        FROM webhook_cursors JOIN webhook_endpoints e USING (endpoint_id)
+        WHERE due_at IS NOT NULL AND webhook_cursors.failing_since IS NOT NULL AND e.application_id IS NOT NULL
         """
     )
     assert row is not None, "an aggregate has one row"  # noqa: S101 - states what the statement guarantees

@@ -189,7 +189,7 @@ async def due(connection: Connection, *, limit: int) -> list[Waiting]:
         SELECT d.endpoint_id, d.delivery_id, e.failing_since IS NOT NULL
         FROM webhook_deliveries d JOIN webhook_endpoints e USING (endpoint_id)
         WHERE d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until < now())
-            AND (e.disabled_reason = '' OR d.event_type = 'webhook.test')
+            AND (e.disabled_reason = '' OR d.event_type = 'webhook.test') AND e.application_id IS NOT NULL
         ORDER BY d.due_at LIMIT $1
         """,
         limit,
@@ -279,6 +279,20 @@ async def forget(connection: Connection, *, delivered_days: float, days: float, 
         limit,
     )
     return int(done.removeprefix("DELETE "))
+
+
+async def erase_some(connection: Connection, endpoint_id: UUID, *, limit: int) -> bool:
+    """Erase up to `limit` deliveries to an endpoint; return whether there were any."""
+    done = await connection.execute(
+        """
+        DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND delivery_id = ANY(ARRAY(
+            SELECT delivery_id FROM webhook_deliveries WHERE endpoint_id = $1
+            ORDER BY delivery_id LIMIT $2 FOR UPDATE SKIP LOCKED))
+        """,
+        endpoint_id,
+        limit,
+    )
+    return done != "DELETE 0"
 
 
 def _delivery_of(row: asyncpg.Record) -> Delivery:

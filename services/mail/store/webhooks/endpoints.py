@@ -79,7 +79,9 @@ async def find(
 ) -> Endpoint | None:
     """Return an endpoint of an application; with `lock` it stays as it is until the transaction ends."""
     if lock:
-        await connection.execute("SELECT FROM webhook_endpoints WHERE endpoint_id = $1 FOR UPDATE", endpoint_id)
+        # Not FOR UPDATE: a deliverer that has a cursor and adds a delivery would wait for this transaction, which waits
+        # for the cursor.
+        await connection.execute("SELECT FROM webhook_endpoints WHERE endpoint_id = $1 FOR NO KEY UPDATE", endpoint_id)
     row = await connection.fetchrow(
         f"SELECT {COLUMNS} FROM webhook_endpoints e WHERE application_id = $1 AND endpoint_id = $2",
         application_id,
@@ -89,8 +91,10 @@ async def find(
 
 
 async def by_id(connection: Connection, endpoint_id: UUID) -> Endpoint | None:
-    """Return an endpoint, also one that is disabled."""
-    row = await connection.fetchrow(f"SELECT {COLUMNS} FROM webhook_endpoints e WHERE endpoint_id = $1", endpoint_id)
+    """Return an endpoint, also one that is disabled; None if it is hidden or unknown."""
+    row = await connection.fetchrow(
+        f"SELECT {COLUMNS} FROM webhook_endpoints e WHERE endpoint_id = $1 AND application_id IS NOT NULL", endpoint_id
+    )
     return None if row is None else endpoint_of(row)
 
 
@@ -128,17 +132,37 @@ async def start_by(connection: Connection, endpoint_id: UUID, moment: datetime) 
     )
 
 
-async def delete(connection: Connection, endpoint_id: UUID) -> None:
-    """Delete an endpoint with all that belongs to it."""
-    await connection.execute("DELETE FROM webhook_endpoints WHERE endpoint_id = $1", endpoint_id)
-    await connection.execute(f"NOTIFY {CHANNEL}")
+async def hide(connection: Connection, application_id: UUID, endpoint_id: UUID | None = None) -> None:
+    """Hide an endpoint, or all, from their application, and take its cursors from deliverers, which erase it.
+
+    An endpoint without an application does not exist for readers. It is disabled, too: it gets no event.
+    """
+    await connection.execute(
+        """
+        WITH hidden AS (
+            UPDATE webhook_endpoints SET application_id = NULL, disabled_reason = 'requested', disabled_at = now()
+            WHERE application_id = $1 AND ($2::uuid IS NULL OR endpoint_id = $2)
+            RETURNING endpoint_id
+        )
+        UPDATE webhook_cursors c SET lease_epoch = lease_epoch + 1, lease_owner = NULL, lease_until = NULL
+        FROM hidden WHERE c.endpoint_id = hidden.endpoint_id AND lease_until IS NOT NULL
+        """,
+        application_id,
+        endpoint_id,
+    )
 
 
-async def delete_all(connection: Connection, application_id: UUID) -> None:
-    """Delete the endpoints of an application with all that belongs to them."""
-    done = await connection.execute("DELETE FROM webhook_endpoints WHERE application_id = $1", application_id)
-    if done != "DELETE 0":
-        await connection.execute(f"NOTIFY {CHANNEL}")
+async def hidden(connection: Connection) -> list[UUID]:
+    """Return the ids of hidden endpoints, which are to be erased."""
+    rows = await connection.fetch("SELECT endpoint_id FROM webhook_endpoints WHERE application_id IS NULL")
+    return [row["endpoint_id"] for row in rows]
+
+
+async def erase(connection: Connection, endpoint_id: UUID) -> None:
+    """Delete a hidden endpoint whose cursors and deliveries are erased, with its secrets."""
+    await connection.execute(
+        "DELETE FROM webhook_endpoints WHERE endpoint_id = $1 AND application_id IS NULL", endpoint_id
+    )
 
 
 async def enable(connection: Connection, endpoint_id: UUID) -> None:
@@ -253,11 +277,12 @@ async def replace_secret(connection: Connection, secret: Secret, encrypted: byte
 
 
 async def subscribed(connection: Connection, application_id: UUID, event_type: str) -> list[UUID]:
-    """Return the enabled endpoints of an application that want events of a type."""
+    """Lock and return the enabled endpoints of an application that want events of a type: none is erased meanwhile."""
     rows = await connection.fetch(
         """
         SELECT endpoint_id FROM webhook_endpoints
         WHERE application_id = $1 AND disabled_reason = '' AND (event_types = '{}' OR $2 = ANY(event_types))
+        FOR KEY SHARE
         """,
         application_id,
         event_type,
@@ -271,7 +296,7 @@ async def counts(connection: Connection) -> dict[str, int]:
         """
         SELECT CASE WHEN disabled_reason <> '' THEN 'disabled' WHEN failing_since IS NOT NULL THEN 'failing'
             ELSE 'ok' END AS state, count(*)
-        FROM webhook_endpoints GROUP BY 1
+        FROM webhook_endpoints WHERE application_id IS NOT NULL GROUP BY 1
         """
     )
     return {row["state"]: row["count"] for row in rows}

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -571,6 +572,20 @@ class TestKey:
             )
             world.revoke(key)
             assert polling.result(timeout=10).json()["code"] == "invalid_api_key"
+
+    def test_ends_quiet_streams_within_five_seconds_of_its_revocation(self, world: World) -> None:
+        key = world.made(name="streaming")
+        headers = {"Authorization": f"Bearer {key}"}
+        params = {"mailbox_id": world.tenant.mailbox_id}
+        with world.http.stream("GET", "/emails/changes/stream", params=params, headers=headers) as stream:
+            pieces = stream.iter_raw()
+            next(pieces)
+            world.revoke(key)
+            revoked = time.monotonic()
+            # The connection can be cut before the last event is sent.
+            with suppress(httpx.RemoteProtocolError):
+                assert b"invalid_api_key" in b"".join(pieces)
+        assert time.monotonic() < revoked + 5
 
     def test_ends_exports_within_five_seconds_of_its_revocation(self, world: World) -> None:
         key = world.made(name="exporting")

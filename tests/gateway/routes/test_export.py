@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import httpx
@@ -10,8 +11,15 @@ from pydantic import TypeAdapter
 
 from services.gateway.schemas.emails import Email
 from services.kit.errors import AppError, Kind
+from services.kit.scopes import Scope
 from tests.gateway.conftest import Gateway
 from tests.gateway.routes.test_messages import ADA, connect, full_message, message
+
+
+async def until_end(pieces: AsyncIterator[bytes]) -> None:
+    """Read what comes."""
+    async for _ in pieces:
+        pass
 
 
 class TestExport:
@@ -72,6 +80,24 @@ class TestExport:
         async with asyncio.timeout(10):
             while (await over_http.get(f"/emails/export?user_email={ADA}")).status_code == 429:
                 pass
+
+    async def test_ends_with_the_key_also_where_nothing_is_sent(
+        self, gateway: Gateway, over_http: httpx.AsyncClient
+    ) -> None:
+        connect(gateway, message(1))
+        key = gateway.keys.add(Scope.MAIL_READ)
+        gateway.mail.mailboxes[f"key:{gateway.keys.keys[key].key_id}"] = gateway.mail.mailboxes["ada"]
+        gateway.mail.export_never_ends = True
+        headers = {"Authorization": f"Bearer {key}"}
+        async with over_http.stream("GET", f"/emails/export?user_email={ADA}", headers=headers) as answer:
+            received = answer.aiter_raw()
+            await anext(received)
+            gateway.keys.revoked.add(gateway.keys.keys[key].key_id)
+            await gateway.revocations.refresh()
+            with pytest.raises(httpx.RemoteProtocolError):
+                await asyncio.wait_for(until_end(received), 10)
+        async with asyncio.timeout(10):
+            await gateway.mail.exports_ended.wait()
 
     async def test_ends_everywhere_when_the_client_leaves(self, gateway: Gateway, over_http: httpx.AsyncClient) -> None:
         connect(gateway, message(1))

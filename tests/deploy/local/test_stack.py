@@ -15,27 +15,11 @@ from pathlib import Path
 import pytest
 
 from deploy.local.children import command_line
-
-_FREE = dict.fromkeys(
-    (
-        *("GATEWAY_PORT", "GATEWAY_ADMIN_PORT", "AUTH_PORT", "AUTH_ADMIN_PORT", "MAIL_PORT", "MAIL_ADMIN_PORT"),
-        *(
-            "WORKER_ADMIN_PORT",
-            "DELIVERER_ADMIN_PORT",
-            "SANDBOX_PORT",
-            "CONSOLE_PORT",
-            "CONSOLE_ADMIN_PORT",
-            "POSTGRES_PORT",
-            "REDIS_PORT",
-        ),
-    ),
-    "0",
-)
-_PLAIN = dict.fromkeys(("POSTGRES_HOST", "REDIS_HOST", "GOOGLE_CLIENT_ID", "MAILROOM_SANDBOX", "SECRET_KEY"), "")
+from tests.support.e2e.running_stack import plain_environment
 
 
 def _environment(home: Path) -> dict[str, str]:
-    return os.environ | _FREE | _PLAIN | {"MAILROOM_HOME": str(home / "mailroom"), "SANDBOX_MESSAGES": "10"}
+    return plain_environment(MAILROOM_HOME=str(home / "mailroom"), SANDBOX_MESSAGES="10")
 
 
 @contextmanager

@@ -23,11 +23,14 @@ from services.kit.tls.authorities import public_authorities
 
 READY_SECONDS = 60
 STOP_SECONDS = 20
-_MOVED = (
+_PORTS = (
     "SANDBOX_PORT", "AUTH_PORT", "AUTH_ADMIN_PORT", "MAIL_PORT", "MAIL_ADMIN_PORT", "WORKER_ADMIN_PORT",
     "DELIVERER_ADMIN_PORT", "GATEWAY_ADMIN_PORT", "GATEWAY_PORT", "CONSOLE_PORT", "CONSOLE_ADMIN_PORT", "POSTGRES_PORT",
     "REDIS_PORT",
 )  # fmt: skip
+
+# What a developer's shell may hold, and what would lead a stack elsewhere.
+_FOREIGN = ("POSTGRES_HOST", "REDIS_HOST", "GOOGLE_CLIENT_ID", "MAILROOM_SANDBOX", "SECRET_KEY")
 
 # Tests send all requests from one address and for few users.
 _UNLIMITED = {"GATEWAY_AUTH_LIMIT": "1000000/minute", "GATEWAY_USER_LIMIT": "10000000/minute"}
@@ -140,6 +143,11 @@ class RunningStack:
         return self._logs / f"{name}.log"
 
 
+def plain_environment(**chosen: str) -> dict[str, str]:
+    """Return the environment of a shell for `make run` with servers of its own, on free ports where none is chosen."""
+    return {**os.environ, **dict.fromkeys(_PORTS, "0"), **dict.fromkeys(_FOREIGN, ""), **chosen}
+
+
 @contextmanager
 def running_stack(
     home: Path, *, more_workers: int = 0, own_servers: bool = False, order: Sequence[str] = (), **chosen: str
@@ -150,7 +158,7 @@ def running_stack(
     start in `order`, if given.
     """
     servers = {} if own_servers else _user_servers()
-    settings = Settings({"MAILROOM_HOME": str(home), **_UNLIMITED, **dict.fromkeys(_MOVED, "0"), **servers, **chosen})
+    settings = Settings({"MAILROOM_HOME": str(home), **_UNLIMITED, **dict.fromkeys(_PORTS, "0"), **servers, **chosen})
     record = Home(settings.home)
     ports = Ports()
     with ExitStack() as stopping:

@@ -111,6 +111,8 @@ def look(browser: Browser, task: Task, axe: str) -> Any:
                     visitor.page.get_by_label("The message as the provider has it").wait_for()
                 visitor.check(path)
             visitor.page.get_by_role("link", name="Mailroom", exact=True).click()
+            # Loaded, with the script that knows the shortcuts.
+            visitor.page.wait_for_url("**/overview")
             visitor.page.locator("body").press("?")
             visitor.page.get_by_role("dialog").wait_for()
             visitor.check("shortcuts")

@@ -1,7 +1,8 @@
 """Requests to given URLs. A name is resolved for each connection, which goes to an address that was checked.
 
 There is no second resolution between check and connection, so a name server that changes its answer gains nothing. A
-connection that is kept open stays with its address.
+connection that is kept open stays with its address; one on which more than an answer came is closed, since the rest
+would pass for the answer to the next request.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import override
 
+import h11
 import httpcore
 
 from services.kit.tls.authorities import public_authorities
@@ -63,6 +65,14 @@ class _BoundedStream(httpcore.AsyncNetworkStream):
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
         self._left = _MOST_SENT
+        # What came after the last write.
+        self._answer = bytearray()
+        self._has_more = False
+
+    def end_answer(self) -> None:
+        """Note whether more came than one answer; such a connection takes no further request."""
+        self._has_more = not _is_one_answer(bytes(self._answer)) or _has_more(self.get_extra_info("ssl_object"))
+        self._answer.clear()
 
     @override
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -70,11 +80,13 @@ class _BoundedStream(httpcore.AsyncNetworkStream):
             raise _TooLongError
         found = await self._inner.read(max_bytes, timeout)
         self._left -= len(found)
+        self._answer += found
         return found
 
     @override
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._left = _MOST_SENT
+        self._answer.clear()
         await self._inner.write(buffer, timeout)
 
     @override
@@ -89,7 +101,8 @@ class _BoundedStream(httpcore.AsyncNetworkStream):
 
     @override
     def get_extra_info(self, info: str) -> object:
-        return self._inner.get_extra_info(info)
+        # httpcore closes an idle connection that is readable.
+        return (info == "is_readable" and self._has_more) or self._inner.get_extra_info(info)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -161,6 +174,8 @@ class GuardedClient:
                 self._pool.stream("POST", url, headers=list(given.items()), content=body) as response,
             ):
                 kept = await _read(response)
+                stream: _BoundedStream = response.extensions["network_stream"]
+                stream.end_answer()
                 return Reply(response.status, _headers(response), kept)
         except (TimeoutError, httpcore.TimeoutException) as error:
             raise NoAnswerError("timeout") from error
@@ -234,6 +249,32 @@ async def _read(response: httpcore.Response) -> bytes:
             if len(body) > _MOST_BYTES:
                 break
     return bytes(body[:KEPT_BYTES])
+
+
+def _is_one_answer(answer: bytes) -> bool:
+    """Return whether these bytes are one whole answer to a POST, and nothing else."""
+    parser = h11.Connection(h11.CLIENT)
+    parser.send(h11.Request(method="POST", target="/", headers=[("host", "-"), ("content-length", "0")]))
+    parser.send(h11.EndOfMessage())
+    parser.receive_data(answer)
+    with suppress(h11.RemoteProtocolError):
+        while (event := parser.next_event()) is not h11.NEED_DATA and event is not h11.PAUSED:
+            if isinstance(event, h11.EndOfMessage):
+                return parser.trailing_data == (b"", False)
+    return False
+
+
+def _has_more(tls: object) -> bool:
+    """Return whether TLS has received bytes, or its end, that were not read; the socket shows nothing of these."""
+    if not isinstance(tls, ssl.SSLObject):
+        return False
+    try:
+        tls.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        return True
+    return True
 
 
 def _headers(response: httpcore.Response) -> dict[str, str]:

@@ -130,6 +130,9 @@ class Webhooks:
             await _find(connection, application_id, endpoint_id, lock=True)
             await store.end_secrets(connection, endpoint_id, after_seconds=overlap_seconds)
             await store.add_secret(connection, endpoint_id, secrets.encrypt(secret, endpoint_id))
+            if not overlap_seconds:
+                # Deliverers that have the secret before go on with the new one.
+                await cursors.interrupt(connection, endpoint_id)
         return secret
 
     async def test(self, application_id: UUID, endpoint_id: UUID) -> Delivery:

@@ -25,8 +25,10 @@ from services.kit.url_guard.client import (
 )
 from services.kit.url_guard.destination import parse
 from tests.support.imap.scripted_server import client_tls, server_tls
-from tests.support.kit.receiver import raw_receiver
+from tests.support.kit.receiver import OK, raw_receiver
 
+# What would pass for the answer to the next request.
+EXCESS = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"
 LOOPBACK = AddressPolicy([ip_network("127.0.0.0/8")])
 
 
@@ -120,6 +122,47 @@ class TestConnection:
             for _ in range(3):
                 await post(client, f"http://receiver.example:{receiver.port}/")
             assert (receiver.connections, resolver.asked, len(receiver.requests)) == (1, 1, 3)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" + EXCESS,
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" + EXCESS,
+            b"HTTP/1.1 204 No Content\r\n\r\n" + EXCESS,
+            b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" + EXCESS,
+        ],
+        ids=["length", "chunks", "no body", "head before"],
+    )
+    @pytest.mark.parametrize("is_tls", [False, True])
+    async def test_is_closed_after_more_than_an_answer(self, answer: bytes, *, is_tls: bool) -> None:
+        async with (
+            raw_receiver(answer, tls=server_tls() if is_tls else None) as receiver,
+            open_client(LOOPBACK, connections=1, resolve=Resolver(["127.0.0.1"]), tls=client_tls()) as client,
+        ):
+            url = f"{'https' if is_tls else 'http'}://localhost:{receiver.port}/"
+            statuses = {(await post(client, url)).status for _ in range(3)}
+            assert statuses <= {200, 204}
+            assert (receiver.connections, len(receiver.requests)) == (3, 3)
+
+    async def test_is_closed_after_more_in_a_record_of_its_own(self) -> None:
+        async with (
+            raw_receiver(OK, EXCESS, tls=server_tls()) as receiver,
+            open_client(LOOPBACK, connections=1, resolve=Resolver(["127.0.0.1"]), tls=client_tls()) as client,
+        ):
+            url = f"https://localhost:{receiver.port}/"
+            assert [(await post(client, url)).status for _ in range(3)] == [200] * 3
+            assert receiver.connections == 3
+
+    @pytest.mark.parametrize("is_tls", [False, True])
+    async def test_is_kept_after_an_answer_in_chunks(self, *, is_tls: bool) -> None:
+        answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+        async with (
+            raw_receiver(answer, tls=server_tls() if is_tls else None) as receiver,
+            open_client(LOOPBACK, connections=1, resolve=Resolver(["127.0.0.1"]), tls=client_tls()) as client,
+        ):
+            for _ in range(3):
+                await post(client, f"{'https' if is_tls else 'http'}://localhost:{receiver.port}/")
+            assert (receiver.connections, len(receiver.requests)) == (1, 3)
 
 
 class TestTls:

@@ -19,8 +19,10 @@ class RawReceiver:
 
 
 @asynccontextmanager
-async def raw_receiver(answer: bytes | None = OK, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawReceiver]:
-    """Serve `answer` to each request; None: never answer."""
+async def raw_receiver(
+    answer: bytes | None = OK, more: bytes = b"", *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawReceiver]:
+    """Serve `answer`, and then `more`, to each request; None: never answer."""
     receiver = RawReceiver()
     writers: list[asyncio.StreamWriter] = []
 
@@ -33,7 +35,9 @@ async def raw_receiver(answer: bytes | None = OK, *, tls: ssl.SSLContext | None 
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
                 receiver.requests.append(head + await reader.readexactly(length))
                 if answer is not None:
+                    # Over TLS, each is a record of its own.
                     writer.write(answer)
+                    writer.write(more)
                     await writer.drain()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)

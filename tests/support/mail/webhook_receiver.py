@@ -50,6 +50,9 @@ class Receiver:
     received: list[Received] = field(default_factory=list)
     # Without it `received` stays empty: `answer` keeps what its test needs of very many.
     keeps_all: bool = True
+    # Answers wait for it.
+    gate: asyncio.Event | None = None
+    at_gate: int = 0
     refused_signatures: int = 0
     waiting: int = 0
     most_waiting: int = 0
@@ -145,6 +148,9 @@ async def _take_one(receiver: Receiver, reader: asyncio.StreamReader, writer: as
         status = receiver.answer(event)
         if receiver.keeps_all:
             receiver.received.append(replace(event, status=status))
+    if receiver.gate is not None:
+        receiver.at_gate += 1
+        await receiver.gate.wait()
     if status == RESET:
         return False
     if status == HANG:

@@ -157,6 +157,7 @@ def _await_try(http: httpx.Client, webhook: str, headers: dict[str, str]) -> Non
 
 
 class TestRotation:
+    @pytest.mark.long
     def test_of_the_secret_key_fails_no_request_and_forgets_the_old_one(
         self, system: ComposedSystem, operator: Operator, ada: Person, provider: Provider
     ) -> None:

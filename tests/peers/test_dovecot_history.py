@@ -209,7 +209,8 @@ class TestHistory:
         contents = ImapContents(mailbox.session)
         state = FolderState(validity=validity, uid_next=1).text()
         sizes = {key_of(8): len(raw), key_of(9): 100}
-        large, small = (await contents.fetch(folder, sizes, state=state)).values()
+        fetched = await contents.fetch(folder, sizes, state=state)
+        large, small = fetched[key_of(8)], fetched[key_of(9)]
         whole = parse_raw(raw)
         assert not isinstance(large, Exception)
         assert (large.text, large.html, large.headers) == (whole.text, whole.html, whole.headers)

@@ -36,15 +36,18 @@ def show() -> Show:
     require(playwright, "playwright", source="pypi")
 
     def shown(messages: Sequence[str], *, embedding: str) -> list[list[str]]:
-        with served([HARMLESS, *messages], embedding=embedding) as pages:
+        # Many attacks leave the same HTML.
+        distinct = list(dict.fromkeys(messages))
+        with served([HARMLESS, *distinct], embedding=embedding) as pages:
             command = [str(VENV / "bin/python"), str(_PROGRAM), browser, pages.origin, str(len(pages.messages))]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=PATIENCE)
         usual, *others = map(json.loads, done.stdout.splitlines())
         assert pages.requests.get(0) is None
-        return [
-            [*(name for name in usual if facts.get(name) != usual[name]), *pages.requests.get(number, [])]
-            for number, facts in enumerate(others, 1)
-        ]
+        changes = {
+            message: [*(name for name in usual if facts.get(name) != usual[name]), *pages.requests.get(number, [])]
+            for number, (message, facts) in enumerate(zip(distinct, others, strict=True), 1)
+        }
+        return [changes[message] for message in messages]
 
     return shown
 

@@ -28,6 +28,8 @@ for (const {id} of listed) {
   const {raw} = (await messages.get({...me, id, format: 'raw'})).data;
   digests[id] = createHash('sha256').update(Buffer.from(raw, 'base64url')).digest('hex');
 }
+// Without spam and trash: to trash a message once more is no change.
+const changed = (await listAll(messages, {}, 'messages')).slice(0, 2).map(({id}) => id);
 const unread = await listAll(messages, {q: 'is:unread -in:chats', includeSpamTrash: true}, 'messages');
 
 // The library notices the 401, refreshes, and repeats the call.
@@ -42,8 +44,8 @@ const inserted = (await messages.insert({
   media: {mimeType: 'message/rfc822', body: raw},
 // The client takes the address of an upload from the options of the call only.
 }, {rootUrl})).data;
-await messages.modify({...me, id: listed[0].id, requestBody: {addLabelIds: [label.id]}});
-await messages.trash({...me, id: listed[1].id});
+await messages.modify({...me, id: changed[0], requestBody: {addLabelIds: [label.id]}});
+await messages.trash({...me, id: changed[1]});
 const records = await listAll(history, {startHistoryId: before.historyId, maxResults: 1}, 'history');
 
 console.log(JSON.stringify({
@@ -54,5 +56,6 @@ console.log(JSON.stringify({
   isRefreshed: client.credentials.access_token !== old,
   label: label.id,
   inserted: inserted.id,
+  changed,
   records,
 }));

@@ -188,7 +188,8 @@ class KeyEventType(StrEnum):
 class KeyEvent:
     """Something that happened to an API key."""
 
-    type: KeyEventType
+    # A KeyEventType, or what a later release has recorded.
+    type: str
     created_at: datetime
     client: Client
 
@@ -201,7 +202,8 @@ class SecurityEvent:
     """
 
     user_id: UUID
-    type: EventType
+    # An EventType, or what a later release has recorded.
+    type: str
     account_id: UUID | None = None
     session_id: UUID | None = None
     # The account's address at that time.

@@ -93,8 +93,7 @@ class ApiKeyQueries:
         query = select(api_key_events).where(api_key_events.c.key_id == key_id)
         rows = await self._connection.execute(query.order_by(api_key_events.c.event_id.desc()).limit(limit))
         return [
-            KeyEvent(KeyEventType(row.type), row.created_at, Client(row.client_address or "", row.user_agent or ""))
-            for row in rows
+            KeyEvent(row.type, row.created_at, Client(row.client_address or "", row.user_agent or "")) for row in rows
         ]
 
     async def fill_applications_of_events(self, *, limit: int) -> int:

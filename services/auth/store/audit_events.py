@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
-from services.auth.model import Client, EventType, RecordedEvent, SecurityEvent
+from services.auth.model import Client, RecordedEvent, SecurityEvent
 from services.auth.store.tables import api_key_events, security_events
 
 KEY_PREFIX = "key_"
@@ -182,5 +182,5 @@ def _public_id(row: Row[Any], application_id: UUID) -> UUID:
     """Return the id that the user sees as well, or one that is made of what the application knows."""
     if row.user_id is None:
         return uuid5(application_id, f"{row.created_at.isoformat()} {row.type} {row.key_id}")
-    event = SecurityEvent(row.user_id, EventType(row.type), row.account_id, row.session_id, row.email)
+    event = SecurityEvent(row.user_id, row.type, row.account_id, row.session_id, row.email)
     return RecordedEvent(row.event_id, row.created_at, event).public_id

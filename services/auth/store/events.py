@@ -50,7 +50,7 @@ class EventQueries:
                 row.created_at,
                 SecurityEvent(
                     row.user_id,
-                    EventType(row.type),
+                    row.type,
                     row.account_id,
                     row.session_id,
                     row.email,

@@ -2,7 +2,7 @@
 
 import os
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -106,6 +106,21 @@ class TestList:
         assert audited.public_id == own.public_id
         [of_key], _ = await world.page(type="key_created")
         assert of_key.public_id != audited.public_id
+
+    async def test_has_events_that_a_later_release_has_recorded(self, world: World) -> None:
+        user_id, later = await world.user(), "seen_later"
+        await world.record(SecurityEvent(user_id, later))
+        async with world.store.transaction() as transaction:
+            await transaction.api_keys.add_event(
+                world.manager_id, cast("KeyEventType", later), now=datetime.now(UTC), client=Caller()
+            )
+            await transaction.commit()
+        assert {later, f"key_{later}"} <= set(await world.types())
+        own, _ = await world.events.list_newest(user_id, page_size=0, page_token="")
+        async with world.store.transaction() as transaction:
+            of_key = await transaction.api_keys.list_events(world.manager_id, limit=2)
+        assert later in [each.event.type for each in own]
+        assert later in [each.type for each in of_key]
 
     @pytest.mark.parametrize("size", [1, 2, 3, 50])
     async def test_goes_page_by_page_over_events_at_the_same_time(self, world: World, size: int) -> None:

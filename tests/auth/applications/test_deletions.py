@@ -117,9 +117,9 @@ class TestRequest:
         assert shop.application_id not in await operator.requested()
         async with operator.store.transaction() as transaction:
             deleted, requested = await transaction.events.list_newest(UUID(shop.application_id), before=None, limit=3)
-        assert requested.event.type is EventType.APPLICATION_DELETION_REQUESTED
+        assert requested.event.type == EventType.APPLICATION_DELETION_REQUESTED
         assert requested.event.client == KeyClient("192.0.2.0/24", "curl")
-        assert deleted.event.type is EventType.APPLICATION_DELETED
+        assert deleted.event.type == EventType.APPLICATION_DELETED
         assert await reason_of(operator.delete(shop.application_id)) == "application_not_found"
         assert await operator.erase(shop.application_id)
 

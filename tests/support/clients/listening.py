@@ -5,14 +5,14 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from tests.support.clients.http_server import serving
 from tests.support.e2e.people import Person
 from tests.support.e2e.running_stack import RunningStack
 
@@ -42,15 +42,9 @@ def local_receiver(*, first: Sequence[int] = ()) -> Iterator[LocalReceiver]:
         def log_message(self, *details: Any) -> None:
             """Log nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver.url = f"http://127.0.0.1:{server.server_port}/hook"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as url:
+        receiver.url = f"{url}/hook"
+        yield receiver
 
 
 class Listening:

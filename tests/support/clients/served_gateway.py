@@ -2,12 +2,13 @@
 
 import json
 import queue
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.clients.http_server import serving
 
 type Reply = tuple[int, object]
 # A reply for each request, which waits for it as long polls do.
@@ -54,12 +55,6 @@ def served_gateway(replies: Mapping[str, Replies]) -> Iterator[ServedGateway]:
         def log_message(self, *details: Any) -> None:
             """Log nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        gateway.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield gateway
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as url:
+        gateway.url = url
+        yield gateway

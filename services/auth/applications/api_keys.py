@@ -48,10 +48,13 @@ class ApiKeys:
         store: Store,
         clock: Callable[[], datetime],
         random: Callable[[int], bytes],
+        most: int = MOST_KEYS,
     ) -> None:
+        """`most` is the number of live keys of an application."""
         self._store = store
         self._clock = clock
         self._random = random
+        self._most = most
 
     async def create(self, rules: KeyRules, *, application_id: UUID | None) -> tuple[ApiKey, ApiKeyText]:
         """Create a key by the command line of the server; without an application it is an operator's.
@@ -70,10 +73,6 @@ class ApiKeys:
         assert creator.application_id is not None  # noqa: S101 - an operator key manages no keys
         rules = _within(rules, creator)
         _check(rules, is_operators=False)
-        now = self._clock()
-        live = [key for key in await self._list(creator.application_id) if key.is_live(now)]
-        if len(live) >= MOST_KEYS:
-            raise _invalid_rules(f"An application has {MOST_KEYS} live keys at most.")
         return await self._add(rules, application_id=creator.application_id, created_by=creator_id, client=client)
 
     async def verify(self, text: str, *, address: str, client: Client) -> ApiKey:
@@ -128,9 +127,12 @@ class ApiKeys:
             raise _invalid("The API key is not an operator's, or not any more.")
 
     async def list_of(self, manager_id: str) -> list[ApiKey]:
-        """Return the keys of the manager's application, revoked ones too, newest first. Raises AppError."""
+        """Return the live keys of the manager's application and the newest others, newest first. Raises AppError."""
         manager = await self.manager(manager_id)
-        return [] if manager.application_id is None else await self._list(manager.application_id)
+        assert manager.application_id is not None  # noqa: S101 - an operator key manages no keys
+        async with self._store.transaction() as transaction:
+            found = await transaction.api_keys.list_of(manager.application_id, now=self._clock(), limit=2 * self._most)
+        return sorted(found, key=lambda key: key.created_at, reverse=True)
 
     async def list_events(self, key_id: str, *, manager_id: str) -> list[KeyEvent]:
         """Return the events of a key of the manager's application, newest first. Raises AppError api_key_not_found."""
@@ -158,10 +160,6 @@ class ApiKeys:
                 await transaction.commit()
                 log.info("api key revoked", key_id=key_id)
 
-    async def _list(self, application_id: UUID) -> list[ApiKey]:
-        async with self._store.transaction() as transaction:
-            return await transaction.api_keys.list_of(application_id, limit=2 * MOST_KEYS)
-
     async def _add(
         self, rules: KeyRules, *, application_id: UUID | None, created_by: str | None, client: Client
     ) -> tuple[ApiKey, ApiKeyText]:
@@ -178,20 +176,27 @@ class ApiKeys:
             expires_at=rules.expires_at,
         )
         async with self._store.transaction() as transaction:
-            application = None if application_id is None else await transaction.applications.lock(application_id)
-            if application is not None and application.deleted_at is not None:
-                raise _invalid_rules("The application is being deleted.")
+            if application_id is not None:
+                await self._check_room(transaction, application_id, most=None if created_by is None else self._most)
             await transaction.api_keys.add(key, digest=text.digest)
             await transaction.api_keys.add_event(key.key_id, KeyEventType.CREATED, now=now, client=client)
             await transaction.commit()
         log.info("api key created", key_id=key.key_id, scopes=" ".join(sorted(key.scopes)))
         return key, text
 
+    async def _check_room(self, transaction: Transaction, application_id: UUID, *, most: int | None) -> None:
+        """Check that the application can get another key; until the transaction ends it gets no other one."""
+        application = await transaction.applications.lock(application_id)
+        if application is not None and application.deleted_at is not None:
+            raise _invalid_rules("The application is being deleted.")
+        if most is not None and await transaction.api_keys.count_live(application_id, now=self._clock()) >= most:
+            raise _invalid_rules(f"An application has {most} live keys at most.")
+
     async def _refuse(self, transaction: Transaction, key: ApiKey, error: AppError, client: Client) -> NoReturn:
         """Record a refusal unless one was recorded a moment ago, and raise the error."""
         now = self._clock()
         events = await transaction.api_keys.list_events(key.key_id, limit=1)
-        if not events or events[0].type is not KeyEventType.REFUSED or now - events[0].created_at >= COARSE:
+        if not events or events[0].type != KeyEventType.REFUSED or now - events[0].created_at >= COARSE:
             await transaction.api_keys.add_event(key.key_id, KeyEventType.REFUSED, now=now, client=client)
             await transaction.commit()
             log.warning("api key refused", key_id=key.key_id, reason=error.message)

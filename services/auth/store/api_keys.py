@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -40,11 +40,18 @@ class ApiKeyQueries:
         row = (await self._connection.execute(select(api_keys).where(api_keys.c.key_id == key_id))).one_or_none()
         return None if row is None else (_key_of(row), bytes(row.digest))
 
-    async def list_of(self, application_id: UUID, *, limit: int) -> list[ApiKey]:
-        """Return the keys of an application, revoked ones too, newest first."""
+    async def list_of(self, application_id: UUID, *, now: datetime, limit: int) -> list[ApiKey]:
+        """Return the keys of an application: the live ones first, of either the newest first."""
         query = select(api_keys).where(api_keys.c.application_id == application_id)
-        rows = await self._connection.execute(query.order_by(api_keys.c.created_at.desc()).limit(limit))
+        rows = await self._connection.execute(
+            query.order_by(_is_live(now).desc(), api_keys.c.created_at.desc()).limit(limit)
+        )
         return [_key_of(row) for row in rows]
+
+    async def count_live(self, application_id: UUID, *, now: datetime) -> int:
+        """Return the number of keys of an application that are neither revoked nor expired."""
+        query = select(func.count()).where(api_keys.c.application_id == application_id, _is_live(now))
+        return (await self._connection.execute(query)).scalar_one()
 
     async def revoke(self, key_id: str, *, application_id: UUID | None, now: datetime) -> bool:
         """Revoke a key of the application; an operator key has none. Return whether it had not been revoked before."""
@@ -112,6 +119,11 @@ class ApiKeyQueries:
     async def forget_events_before(self, moment: datetime) -> None:
         """Delete the events from before that time."""
         await self._connection.execute(delete(api_key_events).where(api_key_events.c.created_at < moment))
+
+
+def _is_live(now: datetime) -> ColumnElement[bool]:
+    has_not_expired = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now)
+    return and_(api_keys.c.revoked_at.is_(None), has_not_expired)
 
 
 def _key_of(row: Row[Any]) -> ApiKey:

@@ -27,7 +27,7 @@ async def list_keys(
     user_id: UserId,  # noqa: ARG001 - counts the request
     caller: SignedIn,
 ) -> Response:
-    """List the API keys of the application, without their secrets."""
+    """List the API keys of the application that live, and the newest others, without their secrets."""
     answer = await call(services.api_keys.ListApiKeys, auth_pb2.ListApiKeysRequest(manager_key_id=caller.key_id))
     return json_response_from({"keys": [_key(key) for key in answer.keys]})
 

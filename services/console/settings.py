@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from services.kit.settings import Settings
+from services.kit.settings import ProcessSettings
 
 _SECRET_LENGTH = 32
 
@@ -19,7 +19,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Origin = Annotated[str, AfterValidator(_origin)]
 
 
-class ConsoleSettings(Settings):
+class ConsoleSettings(ProcessSettings):
     """The settings, each named after its environment variable in lower case."""
 
     console_host: str = "127.0.0.1"
@@ -40,13 +40,6 @@ class ConsoleSettings(Settings):
     # Seconds without a request after which a session ends, and seconds after which it ends in any case.
     console_idle_seconds: Annotated[int, Field(ge=60)] = 1800
     console_session_seconds: Annotated[int, Field(ge=60)] = 43200
-    log_level: str = "INFO"
-    # The release that runs, for metrics only.
-    mailroom_version: str = "unknown"
-    # Seconds after which a process whose event loop stands still writes where, and exits. 0: never, for debuggers.
-    mailroom_hang_seconds: float = Field(0, ge=0)
-    # Seconds for which a stopping process still takes requests, while it is not ready.
-    drain_delay_seconds: float = Field(0, ge=0)
 
     @field_validator("console_secret_key")
     @classmethod

@@ -100,13 +100,11 @@ class Postgres(BaseModel):
 
 
 class ProcessSettings(Settings):
-    """The settings of every process: its log, its metrics and traces, and its end."""
+    """The settings of every process: its log, its metrics and its end."""
 
     log_level: str = "INFO"
     # The release that runs, for metrics only.
     mailroom_version: str = "unknown"
-    # The collector of traces, by OTLP over gRPC. Unset: no traces.
-    otel_exporter_otlp_endpoint: str | None = None
     # Seconds after which a process whose event loop stands still writes where, and exits. 0: never, for debuggers.
     mailroom_hang_seconds: float = Field(0, ge=0)
     # Seconds for which a stopping process still takes requests, while it is not ready.
@@ -120,7 +118,14 @@ class ProcessSettings(Settings):
         return value.upper()
 
 
-class ServiceSettings(ProcessSettings):
+class TracedSettings(ProcessSettings):
+    """The settings of every process that traces what it does."""
+
+    # The collector of traces, by OTLP over gRPC. Unset: no traces.
+    otel_exporter_otlp_endpoint: str | None = None
+
+
+class ServiceSettings(TracedSettings):
     """The settings of every process that speaks gRPC. `service` is its name in its certificate."""
 
     service: ClassVar[str]

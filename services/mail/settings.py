@@ -12,10 +12,10 @@ from services.kit.settings import (
     DatabaseSettings,
     MigrationSettings,
     Postgres,
-    ProcessSettings,
     RedisSettings,
     ServiceSettings,
     Settings,
+    TracedSettings,
     comma_list,
     variables_of,
 )
@@ -160,7 +160,7 @@ class WorkerSettings(MailProcessSettings, WorkerDatabaseSettings):
         return IdleIntervals(shortest=self.mail_poll_seconds, longest=longest)
 
 
-class DelivererSettings(WebhookSettings, DelivererDatabaseSettings, ProcessSettings):
+class DelivererSettings(WebhookSettings, DelivererDatabaseSettings, TracedSettings):
     """The settings of a deliverer. `deliverer_slots` tries are under way at a time, a part of them for one endpoint."""
 
     deliverer_admin_host: str = "127.0.0.1"

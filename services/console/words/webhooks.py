@@ -15,10 +15,15 @@ EVENTS = {
     "Webhooks": ("webhook.disabled",),
 }
 _DISABLED = {
-    "failing": "Nothing was delivered for days. Events wait, and are sent once it is enabled.",
-    "gone": "It answered 410: it wants no more events.",
-    "requested": "It was disabled on purpose. Events wait, and are sent once it is enabled.",
+    "failing": State(
+        Tone.BAD, "Disabled", "Nothing was delivered for days. Events wait, and are sent once it is enabled."
+    ),
+    "gone": State(Tone.BAD, "Disabled", "It answered 410: it wants no more events."),
+    "requested": State(
+        Tone.QUIET, "Disabled", "It was disabled on purpose. Events wait, and are sent once it is enabled."
+    ),
 }
+_DISABLED_ANYHOW = State(Tone.BAD, "Disabled", "No events are sent.")
 DELIVERY_STATES = {
     "pending": State(Tone.BUSY, "Waiting", "It is sent in a moment."),
     "delivered": State(Tone.GOOD, "Delivered"),
@@ -36,7 +41,7 @@ _ERRORS = {
 def webhook_state(webhook: Json) -> State:
     """Return the state of a webhook."""
     if webhook["status"] == "disabled":
-        return State(Tone.BAD, "Disabled", _DISABLED.get(webhook["disabled_reason"], "No events are sent."))
+        return _DISABLED.get(webhook["disabled_reason"], _DISABLED_ANYHOW)
     if webhook["failing_since"]:
         return State(Tone.WAITING, "Failing", "Tries fail; events wait, and are tried again.")
     return State(Tone.GOOD, "Enabled")

@@ -1,12 +1,16 @@
 """The command `mailroom`: what it prints, stores and ends with."""
 
 import json
+import queue
 import stat
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 from mailroom_cli import exit_codes
+from mailroom_cli.commands.doctor import seconds_ahead
 from mailroom_cli.main import app, arranged
 from mailroom_cli.output import printable
 from typer.testing import CliRunner
@@ -263,6 +267,41 @@ class TestDoctor:
         assert code == exit_codes.FAILED
         assert [finding["name"] for finding in findings if finding["remedy"]] == ["server", "sign-in"]
         assert "grace@example.org" in findings[-1]["remedy"]
+
+    def test_finds_a_session_valid_whose_access_token_has_expired(
+        self, run: Run, gateway: ServedGateway, config: Path
+    ) -> None:
+        run("login", "--no-browser", typed="http://frontend/?state=code-1\n", token=None)
+        listed = gateway.replies["GET /mailboxes"] = queue.Queue[Reply]()
+        listed.put(_refusal(401, "invalid_token"))
+        listed.put((200, {"mailboxes": [ADA], "next_cursor": None}))
+        gateway.replies["POST /auth/refresh"] = (200, TOKEN | {"access_token": "next", "refresh_token": "newer"})
+        code, shown, _ = run("doctor", token=None)
+        assert (code, "ok    sign-in: valid" in shown) == (0, True), shown
+        kept = json.loads(config.read_text())["default"]
+        assert (kept["token"], kept["refresh_token"]) == ("next", "newer")
+
+    @pytest.mark.parametrize(
+        ("server", "off"),
+        [
+            # Its Date has whole seconds, and may have been made a second before.
+            (timedelta(seconds=-2, milliseconds=1), 0),
+            (timedelta(0), 0),
+            (timedelta(seconds=-32), 30),
+            (timedelta(seconds=30), -30),
+        ],
+    )
+    def test_tells_of_clocks_that_differ_and_not_of_seconds_that_a_date_leaves_out(
+        self, server: timedelta, off: int
+    ) -> None:
+        now = datetime(2026, 11, 30, 12, tzinfo=UTC)
+        date = format_datetime(now + server, usegmt=True)
+        assert seconds_ahead(date, asked=now.timestamp(), answered=now.timestamp()) == off
+
+    def test_tells_no_slow_answer_for_a_clock_that_differs(self) -> None:
+        now = datetime(2026, 11, 30, 12, tzinfo=UTC)
+        late = now + timedelta(seconds=9)
+        assert seconds_ahead(format_datetime(now, usegmt=True), asked=now.timestamp(), answered=late.timestamp()) == 0
 
     def test_names_a_server_that_does_not_answer(self, run: Run) -> None:
         code, shown, _ = run("--url", "http://127.0.0.1:9", "doctor")

@@ -10,6 +10,7 @@ from services.console.words import problems, states
 from services.console.words.amounts import counted, size
 from services.console.words.states import State, Tone, explain, mailbox_state, progress, sync_state
 from services.console.words.times import duration, exact, relative
+from services.console.words.webhooks import webhook_state
 from services.gateway.problems.error_codes import ERROR_CODES
 from services.gateway.schemas.syncs import WaitReason
 from tests.support.console.fake_gateway import NOW, mailbox, sync
@@ -95,6 +96,15 @@ class TestStates:
     def test_of_syncs_have_a_word_and_a_tone(self, fields: dict[str, object], word: str, tone: Tone) -> None:
         state = sync_state(sync(**fields), MOMENT)
         assert (state.word, state.tone) == (word, tone)
+        assert state.sentence
+
+    @pytest.mark.parametrize(
+        ("reason", "tone"),
+        [("failing", Tone.BAD), ("gone", Tone.BAD), ("requested", Tone.QUIET), ("brand_new", Tone.BAD)],
+    )
+    def test_of_disabled_webhooks_alarm_unless_it_was_on_purpose(self, reason: str, tone: Tone) -> None:
+        state = webhook_state({"status": "disabled", "disabled_reason": reason, "failing_since": None})
+        assert (state.word, state.tone) == ("Disabled", tone)
         assert state.sentence
 
     def test_explain_errors_that_are_not_known_yet(self) -> None:

@@ -44,12 +44,15 @@ class Chosen:
     @contextmanager
     def client(self, *, signed_in: bool = True) -> Generator["Mailroom"]:
         """Return the client; failures end the process. Tokens that it replaces are stored."""
+        with reported(), self.open_client(signed_in=signed_in) as client:
+            yield client
+
+    def open_client(self, *, signed_in: bool = True) -> "Mailroom":
+        """Return the client, whose failures are raised. Raises CommandError."""
         from mailroom_client import Mailroom
 
-        with reported():
-            profile = self._profile(signed_in=signed_in)
-            with Mailroom(profile.url, **self._credentials(profile)) as client:
-                yield client
+        profile = self._profile(signed_in=signed_in)
+        return Mailroom(profile.url, **self._credentials(profile))
 
     def async_client(self) -> "AsyncMailroom":
         """Return an asynchronous client of the same server. Raises CommandError."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mailroom_cli import exit_codes
-from mailroom_cli.context import chosen
+from mailroom_cli.context import Chosen, chosen
 
 if TYPE_CHECKING:
     import httpx
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Seconds by which the clocks may differ: tokens are checked with 30.
 _CLOCK = 20
+# Seconds by which a clock is ahead of its Date at most: that has whole ones, and servers make it once a second.
+_DATE_LAG = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Finding:
 def doctor(context: typer.Context) -> None:
     """Examine the way to the server, the clocks and the sign-in. Ends with 1 if something needs a remedy."""
     options = chosen(context)
-    found = list(_findings(options.profile()))
+    found = list(_findings(options))
     if options.output.as_json:
         for finding in found:
             options.output.line(asdict(finding))
@@ -43,17 +45,19 @@ def doctor(context: typer.Context) -> None:
         raise typer.Exit(exit_codes.FAILED)
 
 
-def _findings(profile: "Profile") -> Iterator[Finding]:
+def _findings(options: Chosen) -> Iterator[Finding]:
     import httpx
 
+    profile = options.profile()
+    asked = time.time()
     try:
         response = httpx.get(f"{profile.url}/readyz", timeout=10)
     except (httpx.RequestError, httpx.InvalidURL) as error:
         yield Finding("server", f"{profile.url} does not answer ({error})", "is it running? is --url right?")
         return
     yield _readiness(profile, response)
-    yield _clock(response)
-    yield _sign_in(profile)
+    yield _clock(response.headers.get("Date"), asked=asked, answered=time.time())
+    yield _sign_in(options)
 
 
 def _readiness(profile: "Profile", response: "httpx.Response") -> Finding:
@@ -64,23 +68,31 @@ def _readiness(profile: "Profile", response: "httpx.Response") -> Finding:
     return Finding("server", f"{profile.url} answers {response.status_code}", "is it Mailroom? is a proxy in between?")
 
 
-def _clock(response: "httpx.Response") -> Finding:
-    from email.utils import parsedate_to_datetime
-
-    date = response.headers.get("Date")
+def _clock(date: str | None, *, asked: float, answered: float) -> Finding:
     if date is None:
         return Finding("clock", "the server tells no time")
-    off = round(time.time() - parsedate_to_datetime(date).timestamp())
+    off = seconds_ahead(date, asked=asked, answered=answered)
     remedy = None if abs(off) <= _CLOCK else "synchronize it: tokens seem expired or not yet valid"
     return Finding("clock", f"{off} s off the server's", remedy)
 
 
-def _sign_in(profile: "Profile") -> Finding:
-    from mailroom_client import Mailroom, MailroomError
+def seconds_ahead(date: str, *, asked: float, answered: float) -> int:
+    """Return by how many seconds this clock is ahead of a server's at least, negative if it is behind.
 
-    if profile.token is None:
+    `date` is the header of a response; the times of request and response are in seconds since 1970, of this clock.
+    """
+    from email.utils import parsedate_to_datetime
+
+    earliest = parsedate_to_datetime(date).timestamp()
+    return round(max(0.0, asked - (earliest + _DATE_LAG)) + min(0.0, answered - earliest))
+
+
+def _sign_in(options: Chosen) -> Finding:
+    from mailroom_client import MailroomError
+
+    if options.profile().token is None:
         return Finding("sign-in", "none", "mailroom login")
-    with Mailroom(profile.url, token=profile.token) as client:
+    with options.open_client() as client:
         try:
             boxes = list(client.mailboxes.list())
         except MailroomError as error:

@@ -75,6 +75,17 @@ class TestRequests:
         with Gateway([]).client() as client, pytest.raises(ValueError, match="no time zone"):
             client.emails.list(MAILBOX, after=datetime(2026, 1, 31))  # noqa: DTZ001 - what is refused
 
+    @pytest.mark.parametrize("token", ["secret\n", "sec ret", "secr\u00e9t", ""])
+    def test_are_not_made_with_a_token_that_can_be_none_and_quote_none(self, token: str) -> None:
+        with pytest.raises(MailroomError) as raised:
+            Mailroom("http://gateway", token=token)
+        assert "sec" not in str(raised.value)
+
+    @pytest.mark.parametrize("url", ["http://\u00e9..x", "http://gateway:port", "http://gate\nway"])
+    def test_are_not_made_to_what_is_no_url(self, url: str) -> None:
+        with pytest.raises(MailroomError, match="is no URL"):
+            Mailroom(url)
+
 
 class TestLists:
     def test_of_ten_thousand_messages_take_fifty_requests(self) -> None:
@@ -144,6 +155,11 @@ class TestErrors:
             pytest.raises(UnreachableError, match="UnsupportedProtocol"),
         ):
             client.emails.get("m1")
+
+    @pytest.mark.parametrize("body", [b"<html>", b"[]"])
+    def test_tell_of_an_answer_that_is_no_key_set(self, body: bytes) -> None:
+        with Gateway([httpx.Response(200, content=body)]).client() as client, pytest.raises(UnexpectedResponseError):
+            client.auth.signing_keys()
 
 
 class TestRepeats:

@@ -246,11 +246,18 @@ class TestSignIn:
         assert gateway.requests[-1] == "POST /auth/logout"
         assert json.loads(config.read_text()) == {}
 
-    def test_tells_of_a_damaged_file(self, run: Run, config: Path) -> None:
+    @pytest.mark.parametrize("text", ["{", "[]", '{"default": "x"}'])
+    def test_tells_of_a_damaged_file(self, run: Run, config: Path, text: str) -> None:
         config.parent.mkdir()
-        config.write_text("{")
+        config.write_text(text)
         code, _, told = run("mailboxes", token=None)
         assert (code, "profiles.json is damaged" in told) == (exit_codes.FAILED, True)
+
+    def test_quotes_no_token_that_cannot_be_sent(self, run: Run) -> None:
+        code, shown, told = run("mailboxes", token="mr_secr\u00e9t")
+        assert (code, shown) == (exit_codes.FAILED, "")
+        assert told.startswith("mailroom: the token has a character")
+        assert "secr" not in told
 
 
 class TestDoctor:
@@ -318,6 +325,11 @@ def test_an_id_may_look_like_an_option(run: Run, gateway: ServedGateway, id_: st
     gateway.replies[f"GET /emails/{id_}"] = (200, whole_email(1) | {"id": id_})
     assert json.loads(run("get", id_, "--json")[1])["id"] == id_
     assert run("get", id_, "--part", "headers")[0] == 0
+
+
+def test_a_number_has_digits_of_ascii(run: Run) -> None:
+    code, _, told = run("sync", "--count", "\u00b2")
+    assert (code, "is a number or all" in told) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["sync", "listen --forward-to http://localhost"])

@@ -47,8 +47,13 @@ class Profiles:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise CommandError(f"{self.path} is damaged ({error}): correct or remove it") from error
+            raise self._damaged(str(error)) from error
+        if not isinstance(found, dict) or not all(isinstance(profile, dict) for profile in found.values()):
+            raise self._damaged("no object of profiles")
         return found
+
+    def _damaged(self, reason: str) -> CommandError:
+        return CommandError(f"{self.path} is damaged ({reason}): correct or remove it")
 
     def _write(self, profiles: Mapping[str, Mapping[str, str | None]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def sync(
 ) -> None:
     """Copy the newest messages of a mailbox. From then on it is kept current."""
     options = chosen(context)
-    if count != "all" and not count.isdigit():
+    if count != "all" and not (count.isascii() and count.isdigit()):
         raise typer.BadParameter("is a number or all", param_hint="--count")
     with options.client() as client:
         box = mailbox_of(client, mailbox)

@@ -62,6 +62,4 @@ class AsyncAuth:
 
     async def signing_keys(self) -> dict[str, Any]:
         """Return the keys that verify access tokens (JWKS, RFC 7517)."""
-        response = await self._transport.send(Request("GET", "/.well-known/jwks.json", authorized=False))
-        keys: dict[str, Any] = response.json()
-        return keys
+        return await self._transport.document(Request("GET", "/.well-known/jwks.json", authorized=False))

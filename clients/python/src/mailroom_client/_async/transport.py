@@ -3,11 +3,12 @@
 from asyncio import Lock, sleep
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Any, Self
 
 import httpx
+from pydantic import TypeAdapter
 
-from mailroom_client._request import Request
+from mailroom_client._request import Request, base_of, token_of
 from mailroom_client._retry import Retries
 from mailroom_client.errors import ApiError, NotAuthorizedError, UnexpectedResponseError, UnreachableError, error_of
 from mailroom_client.models import Model, Token
@@ -15,6 +16,7 @@ from mailroom_client.models import Model, Token
 # The server may hold an answer for as long as a request says, and needs this long for the rest, in seconds.
 _CONNECT, _ANSWER = 5.0, 30.0
 _USER_AGENT = "mailroom-client-python"
+_OBJECT = TypeAdapter(dict[str, Any])
 
 
 class AsyncTransport:
@@ -31,8 +33,8 @@ class AsyncTransport:
         http: httpx.AsyncClient | None,
     ) -> None:
         self.retries = retries
-        self._base = base_url.rstrip("/")
-        self._token = token
+        self._base = base_of(base_url)
+        self._token = None if token is None else token_of(token)
         self._refresh_token = refresh_token
         self._on_refresh = on_refresh
         self._refreshing = Lock()
@@ -51,11 +53,11 @@ class AsyncTransport:
 
     async def call[T: Model](self, request: Request, answer: type[T]) -> T:
         """Return the answer. Raises MailroomError."""
-        response = await self.send(request)
-        try:
-            return answer.model_validate_json(response.content)
-        except ValueError as error:
-            raise UnexpectedResponseError(f"{request.path}: {error}") from error
+        return await self._read(request, answer.model_validate_json)
+
+    async def document(self, request: Request) -> dict[str, Any]:
+        """Return the answer as it is, a JSON object. Raises MailroomError."""
+        return await self._read(request, _OBJECT.validate_json)
 
     async def send(self, request: Request) -> httpx.Response:
         """Return a response that succeeded, read to its end. Raises MailroomError."""
@@ -81,6 +83,13 @@ class AsyncTransport:
             yield _chunks(response)
         finally:
             await response.aclose()
+
+    async def _read[T](self, request: Request, parse: Callable[[bytes], T]) -> T:
+        response = await self.send(request)
+        try:
+            return parse(response.content)
+        except ValueError as error:
+            raise UnexpectedResponseError(f"{request.path}: {error}") from error
 
     async def _authorized(self, request: Request, *, streamed: bool = False) -> httpx.Response:
         used = self._token

@@ -62,6 +62,4 @@ class Auth:
 
     def signing_keys(self) -> dict[str, Any]:
         """Return the keys that verify access tokens (JWKS, RFC 7517)."""
-        response = self._transport.send(Request("GET", "/.well-known/jwks.json", authorized=False))
-        keys: dict[str, Any] = response.json()
-        return keys
+        return self._transport.document(Request("GET", "/.well-known/jwks.json", authorized=False))

@@ -4,11 +4,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import Lock
 from time import sleep
-from typing import Self
+from typing import Any, Self
 
 import httpx
+from pydantic import TypeAdapter
 
-from mailroom_client._request import Request
+from mailroom_client._request import Request, base_of, token_of
 from mailroom_client._retry import Retries
 from mailroom_client.errors import ApiError, NotAuthorizedError, UnexpectedResponseError, UnreachableError, error_of
 from mailroom_client.models import Model, Token
@@ -16,6 +17,7 @@ from mailroom_client.models import Model, Token
 # The server may hold an answer for as long as a request says, and needs this long for the rest, in seconds.
 _CONNECT, _ANSWER = 5.0, 30.0
 _USER_AGENT = "mailroom-client-python"
+_OBJECT = TypeAdapter(dict[str, Any])
 
 
 class Transport:
@@ -32,8 +34,8 @@ class Transport:
         http: httpx.Client | None,
     ) -> None:
         self.retries = retries
-        self._base = base_url.rstrip("/")
-        self._token = token
+        self._base = base_of(base_url)
+        self._token = None if token is None else token_of(token)
         self._refresh_token = refresh_token
         self._on_refresh = on_refresh
         self._refreshing = Lock()
@@ -52,11 +54,11 @@ class Transport:
 
     def call[T: Model](self, request: Request, answer: type[T]) -> T:
         """Return the answer. Raises MailroomError."""
-        response = self.send(request)
-        try:
-            return answer.model_validate_json(response.content)
-        except ValueError as error:
-            raise UnexpectedResponseError(f"{request.path}: {error}") from error
+        return self._read(request, answer.model_validate_json)
+
+    def document(self, request: Request) -> dict[str, Any]:
+        """Return the answer as it is, a JSON object. Raises MailroomError."""
+        return self._read(request, _OBJECT.validate_json)
 
     def send(self, request: Request) -> httpx.Response:
         """Return a response that succeeded, read to its end. Raises MailroomError."""
@@ -82,6 +84,13 @@ class Transport:
             yield _chunks(response)
         finally:
             response.close()
+
+    def _read[T](self, request: Request, parse: Callable[[bytes], T]) -> T:
+        response = self.send(request)
+        try:
+            return parse(response.content)
+        except ValueError as error:
+            raise UnexpectedResponseError(f"{request.path}: {error}") from error
 
     def _authorized(self, request: Request, *, streamed: bool = False) -> httpx.Response:
         used = self._token

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from deploy.local import placement, stack
+from deploy.local.announcement import announcement
 from deploy.local.console import Console
 from deploy.local.demo import run_demo
 from deploy.local.environment import Settings, read_settings
@@ -24,7 +25,6 @@ from deploy.local.logs import ProcessLogs
 from deploy.local.ports import Ports
 from deploy.local.supervisor import Supervisor
 from deploy.local.valkey import RedisAddress
-from deploy.local.walkthrough import walkthrough
 
 _BUNDLED_MAJOR_VERSION = 18
 
@@ -99,7 +99,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
 
         def announce() -> None:
             home.record(variables)
-            console.plain(walkthrough(variables, home=home.path, sandbox=settings.sandbox))
+            console.plain(announcement(variables, home=home.path, sandbox=settings.sandbox))
 
         supervisor = Supervisor(
             stack.processes(settings, variables),

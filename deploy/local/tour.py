@@ -25,13 +25,12 @@ _NEW_MAIL = 25
 _PATIENCE = 120.0  # seconds that one sync may take
 NEXT = """
 Next:
-  make run                  the stack itself, until Ctrl-C, with a walk-through; then in a browser:
-  http://localhost:8001     the console, with the key in .mailroom/api-key: connect a mailbox, fill the sandbox
-  docs/webhooks.md          events for a back end of your own; docs/frontends.md: a front end
-  docs/api.md               every route; docs/sessions.md: tokens, addresses
-  docs/command-line.md      the same from a terminal
-  docs/connect-google.md    a Google project of your own; docs/connect-yandex.md
-  docs/architecture.md      how it works, and where to change what"""
+  make run                the stack itself, until Ctrl-C; then in a browser
+  http://localhost:8001   the console: sign in with the key in .mailroom/api-key
+  README.md               the same with curl and a key; docs/command-line.md
+  docs/webhooks.md        events for a back end; docs/frontends.md: a page
+  docs/connect-google.md  a Google project of your own; docs/connect-yandex.md
+  docs/README.md          every page"""
 
 
 @dataclass(frozen=True, slots=True)

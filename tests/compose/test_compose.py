@@ -1,4 +1,4 @@
-"""`docker compose up` starts a system that works as the README says, and survives the loss of its parts."""
+"""`docker compose up` starts a system that works as docs/sessions.md says, and survives the loss of its parts."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support.compose.composed_system import ROOT, ComposedSystem
+from tests.support.docs.page_steps import steps_of
 from tests.support.e2e.people import Person, Provider, external_ids, ids
 
 pytestmark = pytest.mark.compose
@@ -95,11 +96,6 @@ def _documents(text: str) -> list[Any]:
     return found
 
 
-def _walk_through() -> str:
-    section = (ROOT / "README.md").read_text().partition("## The flow with curl")[2]
-    return section.partition("```sh\n")[2].partition("```")[0]
-
-
 def test_every_service_is_healthy_and_the_migrations_ended_with_0(system: ComposedSystem) -> None:
     containers = system.containers()
     for name in ("certificates", "auth-migrations", "mail-migrations"):
@@ -110,10 +106,11 @@ def test_every_service_is_healthy_and_the_migrations_ended_with_0(system: Compos
     assert {container["Health"] for container in containers.values()} == {"healthy"}
 
 
-def test_the_walk_through_of_the_readme_works_as_it_is_printed(
+def test_the_sign_in_with_curl_works_as_it_is_printed(
     system: ComposedSystem, provider: Provider, tmp_path: Path
 ) -> None:
-    script = _walk_through().replace("http://localhost:8000", system.gateway_url)
+    [step] = steps_of((ROOT / "docs/sessions.md").read_text(), section="Sign in with curl")
+    script = step.text.replace("http://localhost:8000", system.gateway_url)
     assert system.gateway_url in script
     done = subprocess.run(["sh", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     listed, sync, newest, unread, found, message = _documents(done.stdout)

@@ -41,7 +41,7 @@ class TestTranslation:
 
     def test_has_the_same_commands(self) -> None:
         assert commands(RUSSIAN) == commands(ENGLISH)
-        assert len(commands(ENGLISH)) == 4
+        assert len(commands(ENGLISH)) == 3
 
     def test_has_the_same_picture(self) -> None:
         assert picture(RUSSIAN) == picture(ENGLISH)

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from mailroom_client import Mailroom
 
+from deploy.local.announcement import announcement
 from deploy.local.environment import Settings
 from deploy.local.home import Home
 from deploy.local.stack import ensure_first_key
-from deploy.local.walkthrough import walkthrough
 from tests.e2e.test_disconnecting import database_of, until, until_erased
 from tests.support.docs.documents import ROOT
 from tests.support.docs.page_steps import steps_of
@@ -195,7 +195,7 @@ class TestFirstKey:
         assert written[0] == written[1]
         assert home.api_key.stat().st_mode & 0o777 == 0o600
         assert BackEnd(http, written[0]).get("/mailboxes").status_code == 200
-        assert str(home.api_key) in walkthrough(stack.variables, home=home.path, sandbox=True)
+        assert str(home.api_key) in announcement(stack.variables, home=home.path, sandbox=True)
 
 
 class TestQuickStart:
@@ -224,5 +224,5 @@ class TestQuickStart:
             ["bash", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
         )
         assert done.returncode == 0, done.stderr
-        assert '"state":"completed"' in done.stdout
+        assert '"state": "completed"' in done.stdout
         assert done.stdout.count('"received_at"') == len(provider.truth(email, all_labels=False)) > 0

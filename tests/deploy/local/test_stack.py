@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.children import command_line
+from tests.support.docs.documents import ROOT
+from tests.support.docs.page_steps import steps_of
 from tests.support.e2e.running_stack import plain_environment
 
 
@@ -68,6 +70,11 @@ def _command(home: Path, *arguments: str, text: str = "") -> subprocess.Complete
     )
 
 
+def _typed(commands: str) -> str:
+    command = ["bash", "-eu", "-c", commands]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -97,7 +104,6 @@ def _all_gone(descriptors: list[int]) -> bool:
 class TestRun:
     def test_comes_up_serves_its_commands_and_an_interrupt_ends_every_process(self, home: Path) -> None:
         with _running(home) as (process, printed):
-            assert "curl" in printed
             children = _watch(_children(process.pid))
             assert len(children) == 9  # two servers, seven processes
             assert _holders(process.pid, "SECRET_KEY") == _holders(process.pid, "GOOGLE_CLIENT_SECRET") == ["auth"]
@@ -115,13 +121,13 @@ class TestRun:
             answer = _command(home, "psql", "-tA", text="SELECT count(*) FROM mailboxes;\n")
             assert (answer.stdout, answer.returncode) == ("0\n", 0)
 
-            flow = printed.partition("in another terminal:\n")[2].rpartition("Ctrl-C")[0]
+            told = printed.partition("in a terminal")[2].partition("README.md")[0]
+            assert json.loads(_typed(told)) == {"mailboxes": [], "next_cursor": None}
+            [step] = steps_of((ROOT / "docs/sessions.md").read_text(encoding="utf-8"), section="Sign in with curl")
+            [api] = re.findall(r"^  API +(http\S+)", printed, re.MULTILINE)
             for _ in range(2):
-                said = subprocess.run(
-                    ["bash", "-eu", "-c", flow], capture_output=True, text=True, check=True, timeout=60
-                )
-                listed = json.loads(said.stdout[said.stdout.rindex('{"mailboxes"') :].splitlines()[0])
-                assert [mailbox["email"] for mailbox in listed["mailboxes"]] == ["ada@example.com", "grace@example.org"]
+                assert '"headers"' in _typed(step.text.replace("http://localhost:8000", api))
+            assert [mailbox["email"] for mailbox in json.loads(_typed(told))["mailboxes"]] == ["ada@example.com"]
 
             code, rest = _finish(process, signal.SIGINT)
         assert code == 0, rest

@@ -1,6 +1,9 @@
 """The events of a whole application."""
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -11,14 +14,14 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.applications.api_keys import ApiKeys, KeyRules
-from services.auth.applications.audit_events import AuditEvents
+from services.auth.applications.audit_events import AT_A_TIME, AuditEvents
 from services.auth.cipher import Cipher
 from services.auth.model import Client as Caller
 from services.auth.model import EventType, KeyEventType, SecurityEvent
 from services.auth.security_events import SecurityEvents
 from services.auth.store.audit_events import AuditEvent, AuditFilter
 from services.auth.store.tables import security_events
-from services.auth.store.transaction import Store
+from services.auth.store.transaction import Store, Transaction
 from services.kit.errors import AppError
 from services.kit.rpc.client import call
 from services.kit.scopes import Scope
@@ -178,6 +181,48 @@ class TestList:
         with pytest.raises(AppError) as refused:
             await world.page(size=size)
         assert refused.value.reason == "invalid_page_size"
+
+
+class HeldStore(Store):
+    """A store whose transactions wait to be let go; `begun` counts them, and `is_full` tells of AT_A_TIME."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self.begun = 0
+        self.is_full, self.let_go = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        self.begun += 1
+        if self.begun == AT_A_TIME:
+            self.is_full.set()
+        await self.let_go.wait()
+        async with super().transaction() as transaction:
+            yield transaction
+
+
+class TestShares:
+    async def test_leave_connections_to_other_requests_however_many_lists_are_asked_for(
+        self, world: World, fresh_engine: AsyncEngine
+    ) -> None:
+        store = HeldStore(fresh_engine)
+        shared = AuditEvents(store=store, api_keys=world.keys, cipher=world.cipher)
+        owners = [world, *[await World(fresh_engine).open() for _ in range(2)]]
+        asked = [owner for owner in owners for _ in range(4)]
+        lists = [
+            asyncio.create_task(
+                shared.list_newest(AuditFilter(), manager_id=owner.manager_id, page_size=0, page_token="")
+            )
+            for owner in asked
+        ]
+        async with asyncio.timeout(60):
+            await store.is_full.wait()
+        # The others have been asked for as long, and their first transactions are no held ones.
+        await world.page()
+        assert store.begun == AT_A_TIME
+        store.let_go.set()
+        for owner, (events, _) in zip(asked, await asyncio.gather(*lists), strict=True):
+            assert [event.key_id for event in events] == [owner.manager_id]
 
 
 class TestFilling:

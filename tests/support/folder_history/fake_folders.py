@@ -51,7 +51,8 @@ class FakeFolders:
 
     `gives_ids` is a provider with ids of its own for messages. Methods fail for the folders in `failing`, and once
     after `cut_in` more calls. `lies` hides messages of a folder from its pages, not from a proof; the pages of `older`
-    folders say that they are older than what is known. Listings say that `quiet` folders are unchanged.
+    folders say that they are older than what is known. Listings say that `quiet` folders are unchanged. Folders have
+    their names for keys, but for those in `keys`, whose numbers are not known.
     """
 
     def __init__(self, *, window: int = 3, gives_ids: bool = False) -> None:
@@ -62,6 +63,7 @@ class FakeFolders:
         self.lies: dict[str, set[int]] = {}
         self.older: set[str] = set()
         self.quiet: set[str] = set()
+        self.keys: dict[str, str] = {}
         self.looked_at: list[str] = []
         self.cut_in: int | None = None
         self.identified: list[str] = []
@@ -129,7 +131,7 @@ class FakeFolders:
         self._call()
         return FolderListing(
             folders=[
-                Folder(key=name, path=name, name=name.title(), role=folder.role)
+                Folder(key=self.keys.get(name, name), path=name, name=name.title(), role=folder.role)
                 for name, folder in self.by_name.items()
             ]
         )
@@ -141,13 +143,13 @@ class FakeFolders:
     async def exists(self, folder: Folder) -> bool:
         """Tell whether a folder exists."""
         self._call()
-        return folder.key in self.by_name
+        return folder.path in self.by_name
 
     async def continues(self, folder: Folder, *, state: str) -> bool:
         """Compare what the numbers belong to."""
         found = self._open(folder)
         validity, next_number = map(int, state.split(":"))
-        return found.validity == validity and found.next_number >= next_number
+        return folder.path not in self.keys and found.validity == validity and found.next_number >= next_number
 
     async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
         """Show a window of numbers; first the validity and the next number are noted."""
@@ -159,7 +161,7 @@ class FakeFolders:
         noted, top = token.rsplit(":", 1) if token else (f"{found.validity}:{found.next_number}", str(_LAST_KEY))
         if int(noted.split(":")[0]) != found.validity:
             return Page(token=None if state else f"{found.validity}:{found.next_number}:{_LAST_KEY}", restarts=True)
-        shown = sorted(self._shown(folder.key), reverse=True)
+        shown = sorted(self._shown(folder.path), reverse=True)
         numbers = [number for number in shown if number <= int(top)][: self.window]
         last = numbers[-1] if len(numbers) == self.window else 0
         self.largest_page = max(self.largest_page, len(numbers))
@@ -210,9 +212,9 @@ class FakeFolders:
         self._call()
         if folder.key in self.failing:
             raise RejectedError("the folder cannot be opened")
-        if folder.key not in self.by_name:
+        if folder.path not in self.by_name:
             raise RejectedError("no such folder")
-        return self.by_name[folder.key]
+        return self.by_name[folder.path]
 
     def _call(self) -> None:
         if self.cut_in is not None:

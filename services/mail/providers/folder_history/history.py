@@ -116,12 +116,15 @@ def _unchanged(context: PassContext, known: Sequence[KnownFolder]) -> list[int]:
 
 
 async def _renamed(context: PassContext, known: Sequence[KnownFolder], listed: FolderListing) -> dict[int, Folder]:
-    """Return the folders that were renamed, with their new names."""
-    there = [each for each in known if not each.is_gone]
+    """Return the folders that were renamed, with their new names; a name under which it had another key stays one."""
+    there = {each.folder.key: each for each in known if not each.is_gone}
     keys = {folder.key for folder in listed.folders}
-    missing = [each for each in there if each.folder.key not in keys and each.state is not None]
-    new = [folder for folder in listed.folders if folder.key not in {each.folder.key for each in there}]
-    found: dict[int, Folder] = {}
+    missing = [each for key, each in there.items() if key not in keys]
+    new = [folder for folder in listed.folders if folder.key not in there]
+    by_path = {each.folder.path: each.folder_id for each in missing}
+    found = {by_path[folder.path]: folder for folder in new if folder.path in by_path}
+    missing = [each for each in missing if each.folder_id not in found and each.state is not None]
+    new = [folder for folder in new if folder.path not in by_path]
     if not listed.is_complete or len(missing) * len(new) > _MOST_PAIRS:
         return found
     for folder in new:

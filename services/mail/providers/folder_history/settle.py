@@ -1,6 +1,6 @@
 """The end of a pass: which messages are deleted, and which have only moved."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -21,21 +21,23 @@ async def step(context: PassContext) -> bool:
     """Settle some messages that are in no folder; return whether the pass has ended.
 
     A message is deleted if it was in no folder before this pass began, all folders could be looked at lately, and no
-    message without an id can be it. A large loss of one folder needs a proof.
+    message without an id can be it. A large loss of one folder needs a proof. Folders that cannot be looked at for long
+    are not asked: they would delay deletions for ever, and the pass with them.
     """
     if await _drop(context):
         return False
     async with context.reading() as connection:
-        known = {each.folder_id: each for each in await folders.all_of(connection, context.mailbox_id)}
+        known = await folders.all_of(connection, context.mailbox_id)
         lost = await settling.lost(connection, context.mailbox_id, context.state.pass_number, limit=context.limits.rows)
-    if not lost or any(_delays(context, each) for each in known.values()):
+    if not lost or any(_delays(context, each) for each in known):
         async with context.writing() as connection:
             await folders.remove_gone(connection, context.mailbox_id)
             await passes.enter(connection, context.mailbox_id, Phase.IDLE)
         return True
-    if await _compare(context, known, lost):
+    asked = {each.folder_id: each for each in known if not each.is_gone and each.unseen_for is None}
+    if await _compare(context, asked, lost):
         return False
-    if await _find_again(context, known, lost):
+    if await _find_again(context, asked, lost):
         return False
     async with context.writing() as connection, context.recording(connection, lost):
         await settling.delete(connection, context.mailbox_id, lost)
@@ -57,11 +59,13 @@ async def _drop(context: PassContext) -> bool:
         )
 
 
-async def _compare(context: PassContext, known: dict[int, KnownFolder], lost: Sequence[str]) -> bool:
+async def _compare(context: PassContext, asked: Mapping[int, KnownFolder], lost: Sequence[str]) -> bool:
     """Give ids to some messages that can be lost ones by their size; return whether there were any."""
     async with context.reading() as connection:
-        candidates = await settling.unidentified_of_equal_size(connection, context.mailbox_id, lost, limit=_COMPARED)
-    for folder_id in await identify_places(context, known, candidates):
+        candidates = await settling.unidentified_of_equal_size(
+            connection, context.mailbox_id, lost, folder_ids=list(asked), limit=_COMPARED
+        )
+    for folder_id in await identify_places(context, asked, candidates):
         await _fail(context, folder_id)
     return bool(candidates)
 
@@ -72,15 +76,14 @@ async def _fail(context: PassContext, folder_id: int) -> None:
         await folders.fail(connection, context.mailbox_id, folder_id, pass_number=context.state.pass_number, skips=True)
 
 
-async def _find_again(context: PassContext, known: dict[int, KnownFolder], lost: Sequence[str]) -> bool:
+async def _find_again(context: PassContext, asked: Mapping[int, KnownFolder], lost: Sequence[str]) -> bool:
     """Look again for messages of folders that lost many; return whether some are there, or cannot be looked for."""
     async with context.reading() as connection:
         losses = await settling.losses(connection, context.mailbox_id, context.state.pass_number)
         places = await locations.of_messages(connection, context.mailbox_id, lost)
     goes_on = False
-    for folder_id, count in losses.items():
-        folder = known[folder_id]
-        if folder.is_gone or not _is_doubtful(context, folder, count):
+    for folder_id, folder in asked.items():
+        if not _is_doubtful(context, folder, losses.get(folder_id, 0)):
             continue
         listed = [each for each in places if (each.folder_id, each.generation) == (folder_id, folder.generation)]
         try:

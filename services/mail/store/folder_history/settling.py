@@ -58,9 +58,9 @@ async def lost(connection: Connection, mailbox_id: int, pass_number: int, *, lim
 
 
 async def unidentified_of_equal_size(
-    connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, limit: int
+    connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, folder_ids: Sequence[int], limit: int
 ) -> dict[tuple[int, int], list[str]]:
-    """Return messages without an id that can be the given ones by their size.
+    """Return messages of these folders without an id that can be the given ones by their size.
 
     Keys by folder and its present generation.
     """
@@ -70,10 +70,12 @@ async def unidentified_of_equal_size(
         JOIN mail_folders f USING (mailbox_id, folder_id, generation)
         WHERE u.mailbox_id = $1 AND u.external_id IS NULL AND u.gone_in IS NULL AND u.size IN (
             SELECT g.size FROM mail_locations g WHERE g.mailbox_id = $1 AND g.external_id = ANY($2::text[]))
-        ORDER BY u.folder_id, u.generation, u.key LIMIT $3
+            AND u.folder_id = ANY($3::bigint[])
+        ORDER BY u.folder_id, u.generation, u.key LIMIT $4
         """,
         mailbox_id,
         external_ids,
+        folder_ids,
         limit,
     )
     found: dict[tuple[int, int], list[str]] = {}

@@ -346,6 +346,38 @@ class TestDeletion:
         await begun.settle()
         assert await equals(begun)
 
+    async def test_is_not_delayed_for_ever_by_a_folder_that_may_have_the_message(
+        self, observed: ObservedHistory
+    ) -> None:
+        observed.provider.create("Work")
+        observed.provider.add("Inbox", "a", delay=timedelta(hours=1))
+        observed.provider.add("Work", "b")
+        await observed.look()
+        page = await observed.history.list_page(token=None, limit=1)
+        assert page.external_ids == ["a"]
+        observed.copy["a"] = {"folder:1"}
+        observed.provider.failing.add("Work")
+        observed.provider.remove("Inbox", 1)
+        await observed.settle()
+        assert observed.deleted == []
+        await age(observed, "failing_since", "25 hours")
+        await observed.settle()
+        assert observed.deleted == ["a"]
+
+    async def test_is_not_delayed_for_ever_by_a_folder_that_refuses_the_proof(self, begun: ObservedHistory) -> None:
+        begun.provider.lies["Inbox"] = {1, 2, 3, 4, 5}
+        await begun.look()
+        begun.provider.failing.add("Inbox")
+        await begun.settle()
+        assert begun.deleted == []
+        await age(begun, "failing_since", "25 hours")
+        await begun.settle()
+        assert sorted(begun.deleted) == list("abcde")
+        begun.provider.failing.clear()
+        begun.provider.lies.clear()
+        await begun.settle()
+        assert await equals(begun)
+
     async def test_of_many_messages_needs_a_proof(self, begun: ObservedHistory) -> None:
         begun.provider.lies["Inbox"] = {1, 2, 3, 4, 5}
         await begun.settle()
@@ -409,6 +441,15 @@ class TestFolder:
         }
         assert begun.added == ["new"]
         assert "Play/1" not in begun.provider.identified[-1:]
+
+    async def test_whose_key_the_provider_leaves_out_once_stays_one(self, begun: ObservedHistory) -> None:
+        begun.provider.keys["Work"] = "another"
+        begun.provider.add("Work", "new")
+        await begun.look()
+        begun.provider.keys.clear()
+        await begun.settle()
+        assert await equals(begun)
+        assert (await begun.folder_names(), begun.added) == ({1: "Inbox", 2: "Work"}, ["new"])
 
     async def test_that_is_new_and_refused_keeps_no_pass_from_its_end(self, begun: ObservedHistory) -> None:
         begun.provider.rename("Work", "Play")

@@ -9,10 +9,13 @@ A look takes the best step that the server offers, and asks for nothing that it 
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Final
+
+import structlog
 
 from services.mail.content.text.clean import clean_text
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, LookedAt, Page
@@ -39,16 +42,17 @@ from services.mail.providers.imap.session import ImapSession, check_numbering
 
 # Header blocks that are fetched at once: some kilobytes each.
 _HEADERS: Final = 100
+log = structlog.get_logger()
+
 _ROLES: Final[Mapping[str, str]] = {
-    "\\inbox": "inbox",
     "\\sent": "sent",
     "\\drafts": "drafts",
     "\\junk": "spam",
     "\\trash": "trash",
     "\\archive": "archive",
 }
-# Names that a command can have, and an index. Names of hundreds of characters are some kilobytes in modified UTF-7.
-_NAMED: Final = re.compile(rb"[^\x00\r\n]{1,2000}", re.DOTALL)
+# Names that a command can have, and an index, whose entries have 2,704 bytes: as text a byte can take two of them.
+_NAMED: Final = re.compile(rb"[^\x00\r\n]{1,1300}", re.DOTALL)
 UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an arrival that the server does not give."""
 
@@ -76,12 +80,16 @@ class ImapFolders:
         async with self.session.connection() as connection:
             self._selected = b"" if connection.selected is None else connection.selected.name
             listed = await list_folders(connection)
-            found = [each for each in listed.folders if each.holds_mail and _NAMED.fullmatch(each.name)]
+            holding = [each for each in listed.folders if each.holds_mail]
+            found = [each for each in holding if _NAMED.fullmatch(each.name)]
             given = await statuses(connection, [each.name for each in found])
         self._statuses = {name: each for name, each in given.items() if isinstance(each, FolderStatus)}
-        names = {each.name for each in found}
+        if len(found) < len(holding):
+            log.warning("folders with too long names are left out", count=len(holding) - len(found))
+        ids = Counter(each.object_id for each in self._statuses.values())
         return FolderListing(
-            folders=[self._folder(each) for each in found], is_complete=listed.is_complete and INBOX in names
+            folders=[self._folder(each, ids) for each in found],
+            is_complete=listed.is_complete and INBOX in {each.name for each in found},
         )
 
     async def announced(self) -> bool:
@@ -112,13 +120,18 @@ class ImapFolders:
         """Return the numbers that a folder had when the folders were listed; None if the server gave none."""
         return self._statuses.get(_name_of(folder))
 
-    def _folder(self, listed: ListedFolder) -> Folder:
+    def _folder(self, listed: ListedFolder, ids: Mapping[str | None, int]) -> Folder:
+        """Return a folder. An id that several have identifies none of them."""
         status = self._statuses.get(listed.name)
         path = listed.name.decode("latin-1")
         object_id = None if status is None else status.object_id
-        role = "inbox" if listed.name == INBOX else next(map(_ROLES.get, listed.attributes & _ROLES.keys()), "")
-        key = f"id:{object_id}" if object_id is not None and PRINTABLE.fullmatch(object_id) else f"name:{path}"
-        return Folder(key=key, path=path, name=clean_text(decode_name(listed.name)), role=role or "")
+        is_id = object_id is not None and PRINTABLE.fullmatch(object_id) is not None and ids[object_id] == 1
+        return Folder(
+            key=f"id:{object_id}" if is_id else f"name:{path}",
+            path=path,
+            name=clean_text(decode_name(listed.name)),
+            role=_role_of(listed),
+        )
 
     def unchanged(self, looked_at: Sequence[LookedAt]) -> AbstractSet[str]:
         """Compare the numbers. The inbox is looked at in each pass where the server does not number marks."""
@@ -225,6 +238,13 @@ def _watched(selected: SelectedFolder | None) -> FolderStatus | None:
 
 def _is_later(one: FolderStatus, other: FolderStatus) -> bool:
     return (one.uid_next or 0) > (other.uid_next or 0) or (one.modseq or 0) > (other.modseq or 0)
+
+
+def _role_of(listed: ListedFolder) -> str:
+    """Return the role of a folder: of several that it claims the first one, in each process."""
+    if listed.name == INBOX:
+        return "inbox"
+    return next((role for attribute, role in _ROLES.items() if attribute in listed.attributes), "")
 
 
 def _name_of(folder: Folder) -> bytes:

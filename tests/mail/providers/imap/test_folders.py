@@ -1,5 +1,6 @@
 """The port over IMAP: the best step that a server offers, and servers that are not what they advertise."""
 
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -30,7 +31,10 @@ from services.mail.providers.imap.identity import id_by_content
 from services.mail.providers.imap.look_plan import MARKS_SECONDS, FolderState, LookPlan, Stage, key_of
 from services.mail.providers.imap.refusals import provider_error
 from services.mail.providers.imap.session import ImapSession
+from services.mail.store.folder_history import folders as store
 from tests.support.imap.scripted_server import CUT, ScriptedServer, Step, connect, hears, scripted_server
+from tests.support.mail.servers import Servers
+from tests.support.mail.stored import add_mailbox
 
 INBOX = Folder(key="name:INBOX", path="INBOX", name="INBOX", role="inbox")
 ALL = "(UID FLAGS INTERNALDATE RFC822.SIZE)"
@@ -410,6 +414,35 @@ class TestFolders:
             ("INBOX", "inbox"),
             ("", ""),
         ]
+
+    async def test_with_one_id_for_all_are_known_by_their_names(self) -> None:
+        listed = b'* LIST () "/" INBOX\r\n* LIST () "/" a\r\n* LIST () "/" b\r\nTAG OK\r\n'
+        status = [b"* STATUS %s (MAILBOXID (%s))\r\nTAG OK\r\n" % each for each in ((b"INBOX", b"F1"), (b"a", b"F0"))]
+        status.append(b"* STATUS b (MAILBOXID (F0))\r\nTAG OK\r\n")
+        script = [hears(None, listed), *(hears(None, each) for each in status)]
+        async with served(script, offers=b"OBJECTID") as (folders, _):
+            assert [each.key for each in (await folders.folders()).folders] == ["id:F1", "name:a", "name:b"]
+
+    async def test_that_claim_several_roles_have_the_first_in_each_process(self) -> None:
+        listed = b'* LIST () "/" INBOX\r\n* LIST (\\Archive \\Trash \\Junk \\Inbox) "/" a\r\nTAG OK\r\n'
+        script = [hears(None, listed), *[hears(None, b"TAG OK\r\n")] * 2]
+        async with served(script) as (folders, _):
+            assert [each.role for each in (await folders.folders()).folders] == ["inbox", "spam"]
+
+    async def test_have_names_of_a_length_that_the_index_takes(self, servers: Servers) -> None:
+        generator = random.Random(1)
+        names = [bytes(generator.randrange(128, 256) for _ in range(size)) for size in (1_300, 1_301)]
+        literals = [b'* LIST () "/" {%d}\r\n%s\r\n' % (len(name), name) for name in names]
+        listed = b'* LIST () "/" INBOX\r\n' + b"".join(literals) + b"TAG OK\r\n"
+        script = [hears(None, listed), hears(None, b"TAG OK\r\n"), hears(None, b"+\r\n"), hears(None, b"TAG OK\r\n")]
+        async with served(script) as (folders, _):
+            listing = await folders.folders()
+        assert [each.path.encode("latin-1") for each in listing.folders] == [b"INBOX", names[0]]
+        async with servers.pool.acquire() as connection:
+            mailbox_id = (await add_mailbox(connection)).mailbox_id
+            await store.record_listed(connection, mailbox_id, listing.folders, is_complete=True)
+            known = await store.all_of(connection, mailbox_id)
+        assert [each.folder for each in known] == listing.folders
 
     @pytest.mark.parametrize("line", [b'* LIST () "|" x\r\n', b'* LIST () "|" INBOX\r\n* LIST (\r\n'])
     async def test_are_not_complete_without_the_inbox_or_a_line(self, line: bytes) -> None:

@@ -28,8 +28,11 @@ async def change(
         """
         SELECT m.external_id, m.version, m.label_ids FROM messages m
         WHERE m.mailbox_id = $1 AND m.external_id = ANY($2::text[])
-            AND NOT EXISTS (SELECT FROM fetch_queue i WHERE i.mailbox_id = $1 AND i.external_id = m.external_id)
-            AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.mailbox_id = $1 AND d.external_id = m.external_id)
+            -- Its subquery runs once under any plan, also for a mailbox that statistics do not know.
+            AND m.external_id NOT IN (
+                SELECT external_id FROM fetch_queue WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+                UNION ALL SELECT external_id FROM dead_letters WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+            )
         FOR UPDATE OF m
         """,
         mailbox_id,

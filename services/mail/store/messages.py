@@ -43,12 +43,15 @@ _UPSERT = f"""
         -- A row that was there before has a locker: this statement.
         RETURNING m.message_id, m.external_id, CASE WHEN m.xmax = 0 THEN 'created' ELSE 'updated' END AS kind,
             m.label_ids && {UNSEEN_IDS} AS is_unread
+    ), before AS MATERIALIZED (
+        -- As they were before this statement. Only one transaction at a time writes messages of a mailbox. It is read
+        -- once, if any is not new: to look each up could read the whole mailbox, where statistics do not know it.
+        SELECT external_id, (label_ids && {UNSEEN_IDS})::int AS unread FROM messages
+        WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
     ), changed AS (
         SELECT message_id, NULL::text AS label_id, kind, (kind = 'created')::int AS messages,
             is_unread::int - CASE WHEN kind = 'created' THEN 0 ELSE (
-                -- As it was before this statement. Only one transaction at a time writes messages of a mailbox.
-                SELECT (before.label_ids && {UNSEEN_IDS})::int FROM messages before
-                WHERE before.mailbox_id = $1 AND before.external_id = stored.external_id
+                SELECT unread FROM before WHERE before.external_id = stored.external_id
             ) END AS unread
         FROM stored
     ), {RECORD_COUNTED}, contents AS (
@@ -185,12 +188,20 @@ async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence
 
 
 async def newest_ids(connection: Connection, mailbox_id: int, *, limit: int) -> list[str]:
-    """Return the ids of the messages that were stored last, without those to fetch again."""
+    """Return up to `limit` ids of the messages that were stored last, without those to fetch again.
+
+    Looks at ten times as many messages.
+    """
     rows = await connection.fetch(
         """
-        SELECT external_id FROM messages m
-        WHERE mailbox_id = $1
-            AND NOT EXISTS (SELECT FROM fetch_queue i WHERE i.mailbox_id = $1 AND i.external_id = m.external_id)
+        WITH newest AS MATERIALIZED (
+            SELECT external_id, message_id FROM messages WHERE mailbox_id = $1 ORDER BY message_id DESC LIMIT 10 * $2
+        )
+        SELECT external_id FROM newest
+        WHERE external_id NOT IN (
+            SELECT external_id FROM fetch_queue
+            WHERE mailbox_id = $1 AND external_id = ANY(ARRAY(SELECT external_id FROM newest))
+        )
         ORDER BY message_id DESC LIMIT $2
         """,
         mailbox_id,

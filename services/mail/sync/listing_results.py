@@ -3,7 +3,7 @@
 Every step can be repeated: after an interruption it starts again with the last page.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from services.mail import events
@@ -32,17 +32,18 @@ async def compare(turn: TurnContext, state: SyncProgress) -> None:
     """Queue the messages that differ from the listing: a get decides about each."""
     async with recording(turn, state) as connection:
         ranges = await listing_diff.ranges(connection, turn.mailbox_id)
-        depth = await _depth(connection, turn.mailbox_id, state)
+        depth = await _depth(connection, turn.mailbox_id, state, ranges)
     for ids in ranges:
         async with recording(turn, state) as connection:
             await _compare_range(connection, turn.mailbox_id, state, ids, depth=depth)
 
 
-async def _depth(connection: Connection, mailbox_id: int, state: SyncProgress) -> int | None:
+async def _depth(connection: Connection, mailbox_id: int, state: SyncProgress, ranges: Sequence[IdRange]) -> int | None:
     """Return how many listed messages are to be in the copy (None for all): at least down to the oldest stored one."""
     if state.covered_all:
         return None
-    return max(state.covered_count, await listing_diff.deepest_stored(connection, mailbox_id))
+    deepest = [await listing_diff.deepest_stored(connection, mailbox_id, ids) for ids in ranges]
+    return max(state.covered_count, *deepest)
 
 
 async def _compare_range(

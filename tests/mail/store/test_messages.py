@@ -13,7 +13,7 @@ from services.mail.store import messages
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.messages import LISTED_RECIPIENTS, LISTED_TEXT
 from services.mail.store.reading import message_rows
-from services.mail.store.sync import sync_state
+from services.mail.store.sync import fetch_queue, sync_state
 from tests.support.mail.stored import rows_of, store, stored_message
 
 UNKNOWN = 10**15
@@ -122,6 +122,17 @@ class TestDelete:
         assert [len(rows) for rows in found] == [1, 1, 1]
         assert await messages.delete(connection, mailbox_id, ["a"]) == 0
         assert await messages.delete(connection, mailbox_id, []) == 0
+
+
+class TestNewestIds:
+    async def test_are_those_stored_last_without_those_to_fetch_again(
+        self, connection: Connection, mailbox_id: int, other_id: int
+    ) -> None:
+        await store(connection, mailbox_id, "a", "b", "c", "d")
+        await store(connection, other_id, "e")
+        await fetch_queue.queue_changed(connection, mailbox_id, {"c": 2}, threads={})
+        assert await messages.newest_ids(connection, mailbox_id, limit=2) == ["d", "b"]
+        assert await messages.newest_ids(connection, other_id, limit=2) == ["e"]
 
 
 class TestVersions:

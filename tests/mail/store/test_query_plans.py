@@ -3,17 +3,24 @@
 The planner then expects no rows, and may compare each row with all others.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from services.mail.model import LabelChange, ListedId
+from services.mail.store import message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.folder_history import arrivals, locations
-from services.mail.store.sync import fetch_queue
+from services.mail.store.sync import fetch_queue, listing_diff
+from services.mail.store.sync.listing_diff import IdRange
 from tests.support.mail.query_plans import PlannedConnection
+from tests.support.mail.stored import stored_message
 
 OTHERS = 300
 OWN = 2_000
+# Messages that a statement is about, which are stored but not queued, and dead letters.
+SOME = 20
 # Long ids make their index the one that costs most, as some sizes of a table do.
 _PLACES = """
     INSERT INTO mail_locations (mailbox_id, folder_id, generation, key, external_id, size, arrived_at, marks)
@@ -29,6 +36,45 @@ _QUEUED = """
     INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
     SELECT $1, 'm' || n, 2, n FROM generate_series(1, $2::int) n
 """
+_LISTED = """
+    INSERT INTO listed_ids (mailbox_id, round, external_id, ordinal)
+    SELECT $1, 1, 'm' || n, n FROM generate_series(1, $2::int) n
+"""
+_DEAD = """
+    INSERT INTO dead_letters (mailbox_id, external_id, wanted_version, reason, attempts)
+    SELECT $1, 'd' || n, 0, 'any', 1 FROM generate_series(1, $2::int) n
+"""
+_STORED = """
+    INSERT INTO messages (mailbox_id, external_id, thread_id, version, received_at, to_addresses, cc_addresses, snippet,
+        label_ids, has_attachments, size)
+    SELECT $1, 'm' || n, 't' || n, 1, now(), '[]', '[]', '', '{}', false, 1 FROM generate_series(1, $2::int) n
+"""
+_IDS = [f"m{number}" for number in range(1, SOME + 1)]
+_ABOUT_SOME: dict[str, Callable[[Any, int], Awaitable[object]]] = {
+    "queue_listed": lambda planned, mailbox_id: fetch_queue.queue_listed(
+        planned, mailbox_id, [ListedId(external_id=f"new{id_}", thread_id=None) for id_ in _IDS], offset=0
+    ),
+    "unknown": lambda planned, mailbox_id: fetch_queue.unknown(
+        planned, mailbox_id, [ListedId(external_id=id_, thread_id=None) for id_ in _IDS]
+    ),
+    "note": lambda planned, mailbox_id: listing_diff.note(
+        planned, mailbox_id, _IDS, round_=2, offset=0, label_id="any"
+    ),
+    "queue_changed": lambda planned, mailbox_id: fetch_queue.queue_changed(
+        planned, mailbox_id, dict.fromkeys(_IDS, 2), threads={}
+    ),
+    "queue_missing": lambda planned, mailbox_id: listing_diff.queue_missing(
+        planned, mailbox_id, IdRange("", "~"), depth=None
+    ),
+    "deepest_stored": lambda planned, mailbox_id: listing_diff.deepest_stored(planned, mailbox_id, IdRange("", "~")),
+    "change": lambda planned, mailbox_id: message_labels.change(
+        planned, mailbox_id, {id_: [LabelChange(version=2, added=frozenset({"new"}))] for id_ in _IDS}
+    ),
+    "upsert": lambda planned, mailbox_id: messages.upsert(
+        planned, mailbox_id, [stored_message(id_, version=2) for id_ in _IDS]
+    ),
+    "newest_ids": lambda planned, mailbox_id: messages.newest_ids(planned, mailbox_id, limit=SOME),
+}
 
 
 @pytest.fixture
@@ -71,13 +117,6 @@ class TestStatementsForANewMailbox:
         await locations.unidentified(planned, mailbox_id, [(row["size"], row["arrived_at"]) for row in newest])
         assert planned.rows < OWN / 10
 
-    async def test_look_for_dead_letters_in_no_long_queue(
-        self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
-    ) -> None:
-        await fill(connection, _QUEUED, table="fetch_queue", known=other_id, new=mailbox_id)
-        await fetch_queue.clear_dead_letters(planned, mailbox_id)
-        assert planned.rows < 10
-
     async def test_look_up_the_queued_messages_that_were_fetched(
         self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
     ) -> None:
@@ -86,3 +125,22 @@ class TestStatementsForANewMailbox:
         async with connection.transaction():
             await fetch_queue.finish(planned, mailbox_id, fetched, pauses=[1.0])
         assert planned.rows < 30 * OWN
+
+    @pytest.mark.parametrize("ask", _ABOUT_SOME.values(), ids=_ABOUT_SOME)
+    async def test_go_through_the_mailbox_a_few_times_at_most(
+        self,
+        connection: Connection,
+        planned: Any,
+        mailbox_id: int,
+        other_id: int,
+        ask: Callable[[Any, int], Awaitable[object]],
+    ) -> None:
+        for table, statement in {"messages": _STORED, "fetch_queue": _QUEUED, "listed_ids": _LISTED}.items():
+            await fill(connection, statement, table=table, known=other_id, new=mailbox_id)
+        await connection.execute(_DEAD, mailbox_id, SOME)
+        await connection.execute(
+            "DELETE FROM fetch_queue WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, _IDS
+        )
+        async with connection.transaction():
+            await ask(planned, mailbox_id)
+        assert planned.rows < 8 * OWN

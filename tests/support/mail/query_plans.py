@@ -26,6 +26,11 @@ class PlannedConnection:
         await self.execute(query, *arguments)
         return []
 
+    async def fetchval(self, query: str, *arguments: object) -> int:
+        """Execute a query, and return 0."""
+        await self.execute(query, *arguments)
+        return 0
+
     async def execute(self, query: str, *arguments: object) -> None:
         """Execute a statement."""
         if query.startswith("SET "):

@@ -1,9 +1,23 @@
-"""The queue of messages to fetch, and the dead letters of those that failed."""
+"""The queue of messages to fetch, and the dead letters of those that failed.
+
+Statements look ids up by NOT IN, whose subquery runs once under any plan: statistics do not know the mailbox of a first
+sync, and a join with it could read all of it for each id.
+"""
 
 from collections.abc import Mapping, Sequence
 
 from services.mail.model import FetchItem, Lane, ListedId
 from services.mail.store.connection import Connection
+
+QUEUED = """, cleared AS (
+        DELETE FROM dead_letters d USING queued WHERE d.mailbox_id = $1 AND d.external_id = queued.external_id
+    )
+    SELECT count(*) FROM queued
+"""
+"""The end of a statement that queues messages of the mailbox $1 in its part `queued (external_id)`.
+
+Deletes their dead letters, and returns how many were queued. Those that were queued before have none.
+"""
 
 
 async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence[ListedId], *, offset: int) -> int:
@@ -11,14 +25,19 @@ async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence
 
     Dead letters and messages that were gone when fetched are queued again.
     """
-    done = await connection.execute(
-        """
-        INSERT INTO fetch_queue (mailbox_id, external_id, thread_id, lane, ordinal)
-        SELECT $1, listed.id, min(listed.thread_id), $4, $5 + min(listed.place)
-        FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS listed(id, thread_id, place)
-        WHERE NOT EXISTS (SELECT FROM messages m WHERE m.mailbox_id = $1 AND m.external_id = listed.id)
-        GROUP BY listed.id
-        ON CONFLICT (mailbox_id, external_id) DO NOTHING
+    queued: int = await connection.fetchval(
+        f"""
+        WITH queued AS (
+            INSERT INTO fetch_queue (mailbox_id, external_id, thread_id, lane, ordinal)
+            SELECT $1, listed.id, min(listed.thread_id), $4, $5 + min(listed.place)
+            FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS listed(id, thread_id, place)
+            WHERE listed.id NOT IN (
+                SELECT external_id FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+            )
+            GROUP BY listed.id
+            ON CONFLICT (mailbox_id, external_id) DO NOTHING
+            RETURNING external_id
+        ){QUEUED}
         """,
         mailbox_id,
         [entry.external_id for entry in listed],
@@ -26,20 +45,20 @@ async def queue_listed(connection: Connection, mailbox_id: int, listed: Sequence
         Lane.BACKFILL,
         offset,
     )
-    await clear_dead_letters(connection, mailbox_id)
-    return int(done.split()[-1])
+    return queued
 
 
 async def unknown(connection: Connection, mailbox_id: int, listed: Sequence[ListedId]) -> list[ListedId]:
     """Return the listed messages that are not stored, queued, dead letters, or gone when fetched."""
     rows = await connection.fetch(
         """
-        SELECT id FROM unnest($2::text[]) AS listed(id)
-        WHERE NOT EXISTS (SELECT FROM messages m WHERE m.mailbox_id = $1 AND m.external_id = listed.id)
-            AND NOT EXISTS (SELECT FROM fetch_queue i WHERE i.mailbox_id = $1 AND i.external_id = listed.id)
-            AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.mailbox_id = $1 AND d.external_id = listed.id)
-            AND NOT EXISTS (
-                SELECT FROM listed_ids g WHERE g.mailbox_id = $1 AND g.round = 0 AND g.external_id = listed.id)
+        SELECT id FROM unnest($2::text[]) AS listed(id) WHERE id NOT IN (
+            SELECT external_id FROM messages WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+            UNION ALL SELECT external_id FROM fetch_queue WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+            UNION ALL SELECT external_id FROM dead_letters WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
+            UNION ALL SELECT external_id FROM listed_ids
+            WHERE mailbox_id = $1 AND round = 0 AND external_id = ANY($2::text[])
+        )
         """,
         mailbox_id,
         [entry.external_id for entry in listed],
@@ -55,33 +74,22 @@ async def queue_changed(
     if not wanted:
         return
     await connection.execute(
-        """
-        INSERT INTO fetch_queue AS i (mailbox_id, external_id, thread_id, lane, ordinal, wanted_version)
-        SELECT $1, w.id, w.thread_id, $5, -row_number() OVER (ORDER BY w.version), w.version
-        FROM unnest($2::text[], $3::numeric[], $4::text[]) AS w(id, version, thread_id)
-        ON CONFLICT (mailbox_id, external_id) DO UPDATE
-        SET wanted_version = greatest(i.wanted_version, excluded.wanted_version), lane = excluded.lane,
-            ordinal = excluded.ordinal, not_before = '-infinity', attempts = 0, stale_gets = 0, doubted = false
+        f"""
+        WITH queued AS (
+            INSERT INTO fetch_queue AS i (mailbox_id, external_id, thread_id, lane, ordinal, wanted_version)
+            SELECT $1, w.id, w.thread_id, $5, -row_number() OVER (ORDER BY w.version), w.version
+            FROM unnest($2::text[], $3::numeric[], $4::text[]) AS w(id, version, thread_id)
+            ON CONFLICT (mailbox_id, external_id) DO UPDATE
+            SET wanted_version = greatest(i.wanted_version, excluded.wanted_version), lane = excluded.lane,
+                ordinal = excluded.ordinal, not_before = '-infinity', attempts = 0, stale_gets = 0, doubted = false
+            RETURNING external_id
+        ){QUEUED}
         """,
         mailbox_id,
         list(wanted),
         list(wanted.values()),
         [threads.get(external_id) for external_id in wanted],
         Lane.LIVE,
-    )
-    await clear_dead_letters(connection, mailbox_id)
-
-
-async def clear_dead_letters(connection: Connection, mailbox_id: int) -> None:
-    """Delete the dead letters of queued messages."""
-    await connection.execute(
-        """
-        DELETE FROM dead_letters d
-        -- With a limit each letter is looked up in the queue: most mailboxes have none, and the queue can be long.
-        WHERE d.mailbox_id = $1 AND (
-            SELECT true FROM fetch_queue i WHERE i.mailbox_id = $1 AND i.external_id = d.external_id LIMIT 1)
-        """,
-        mailbox_id,
     )
 
 

@@ -48,8 +48,11 @@ async def note(
             SELECT $1, $3, id, $4 + min(place) FROM unnest($2::text[]) WITH ORDINALITY AS listed(id, place) GROUP BY id
             ON CONFLICT DO NOTHING RETURNING external_id
         )
-        SELECT count(*) FROM noted LEFT JOIN messages m ON m.mailbox_id = $1 AND m.external_id = noted.external_id
-        WHERE CASE WHEN $5::text IS NULL THEN m.external_id IS NULL ELSE NOT m.label_ids @> ARRAY[$5] END
+        SELECT count(*) FROM noted WHERE ($5::text IS NULL) <> (external_id IN (
+            SELECT m.external_id FROM messages m
+            WHERE m.mailbox_id = $1 AND m.external_id = ANY($2::text[])
+                AND ($5::text IS NULL OR NOT m.label_ids @> ARRAY[$5])
+        ))
         """,
         mailbox_id,
         external_ids,
@@ -106,31 +109,40 @@ async def ranges(connection: Connection, mailbox_id: int, *, size: int = RANGE_S
     return [IdRange(*ends) for ends in pairwise([_FIRST, *(row["external_id"] for row in rows), _LAST])]
 
 
-async def deepest_stored(connection: Connection, mailbox_id: int) -> int:
+async def deepest_stored(connection: Connection, mailbox_id: int, ids: IdRange) -> int:
     """Return the highest ordinal of a listed message that is stored; 0 without any."""
     ordinal: int = await connection.fetchval(
         """
-        SELECT coalesce(max(r.ordinal), 0) FROM listed_ids r JOIN messages m USING (mailbox_id, external_id)
-        WHERE r.mailbox_id = $1 AND r.round = 1
+        SELECT coalesce(max(CASE WHEN r.external_id IN (
+                SELECT m.external_id FROM messages m
+                WHERE m.mailbox_id = $1 AND m.external_id >= $2 AND m.external_id < $3
+            ) THEN r.ordinal END), 0)
+        FROM listed_ids r
+        WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $2 AND r.external_id < $3
         """,
         mailbox_id,
+        ids.start,
+        ids.end,
     )
     return ordinal
 
 
 async def queue_missing(connection: Connection, mailbox_id: int, ids: IdRange, *, depth: int | None) -> int:
     """Queue listed messages up to ordinal `depth` (None for all) that are not stored; return how many."""
-    done = await connection.execute(
-        """
-        INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
-        SELECT $1, r.external_id, $4, r.ordinal FROM listed_ids r
-        WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $2 AND r.external_id < $3
-            AND ($5::bigint IS NULL OR r.ordinal <= $5)
-            AND r.external_id NOT IN (
-                SELECT m.external_id FROM messages m
-                WHERE m.mailbox_id = $1 AND m.external_id >= $2 AND m.external_id < $3
-            )
-        ON CONFLICT (mailbox_id, external_id) DO NOTHING
+    queued: int = await connection.fetchval(
+        f"""
+        WITH queued AS (
+            INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
+            SELECT $1, r.external_id, $4, r.ordinal FROM listed_ids r
+            WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $2 AND r.external_id < $3
+                AND ($5::bigint IS NULL OR r.ordinal <= $5)
+                AND r.external_id NOT IN (
+                    SELECT m.external_id FROM messages m
+                    WHERE m.mailbox_id = $1 AND m.external_id >= $2 AND m.external_id < $3
+                )
+            ON CONFLICT (mailbox_id, external_id) DO NOTHING
+            RETURNING external_id
+        ){fetch_queue.QUEUED}
         """,
         mailbox_id,
         ids.start,
@@ -138,7 +150,7 @@ async def queue_missing(connection: Connection, mailbox_id: int, ids: IdRange, *
         Lane.LIVE,
         depth,
     )
-    return await _count_queued(connection, mailbox_id, done)
+    return queued
 
 
 async def suspect_unlisted(connection: Connection, mailbox_id: int, ids: IdRange) -> int:
@@ -146,28 +158,31 @@ async def suspect_unlisted(connection: Connection, mailbox_id: int, ids: IdRange
 
     Skips messages that changed since the listing began: history has delivered these.
     """
-    done = await connection.execute(
-        """
-        INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
-        SELECT $1, known.external_id, $4, 0 FROM (
-            SELECT external_id, version FROM messages
-            WHERE mailbox_id = $1 AND external_id >= $2 AND external_id < $3
-            UNION SELECT external_id, wanted_version FROM dead_letters
-            WHERE mailbox_id = $1 AND external_id >= $2 AND external_id < $3
-        ) known, sync_states s
-        WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR known.version <= s.listing_floor)
-            AND known.external_id NOT IN (
-                SELECT r.external_id FROM listed_ids r
-                WHERE r.mailbox_id = $1 AND r.round IN (1, 2) AND r.external_id >= $2 AND r.external_id < $3
-            )
-        ON CONFLICT (mailbox_id, external_id) DO NOTHING
+    queued: int = await connection.fetchval(
+        f"""
+        WITH queued AS (
+            INSERT INTO fetch_queue (mailbox_id, external_id, lane, ordinal)
+            SELECT $1, known.external_id, $4, 0 FROM (
+                SELECT external_id, version FROM messages
+                WHERE mailbox_id = $1 AND external_id >= $2 AND external_id < $3
+                UNION SELECT external_id, wanted_version FROM dead_letters
+                WHERE mailbox_id = $1 AND external_id >= $2 AND external_id < $3
+            ) known, sync_states s
+            WHERE s.mailbox_id = $1 AND (s.listing_floor IS NULL OR known.version <= s.listing_floor)
+                AND known.external_id NOT IN (
+                    SELECT r.external_id FROM listed_ids r
+                    WHERE r.mailbox_id = $1 AND r.round IN (1, 2) AND r.external_id >= $2 AND r.external_id < $3
+                )
+            ON CONFLICT (mailbox_id, external_id) DO NOTHING
+            RETURNING external_id
+        ){fetch_queue.QUEUED}
         """,
         mailbox_id,
         ids.start,
         ids.end,
         Lane.LIVE,
     )
-    return await _count_queued(connection, mailbox_id, done)
+    return queued
 
 
 async def suspect_mislabelled(connection: Connection, mailbox_id: int, label_id: str, ids: IdRange) -> int:
@@ -175,16 +190,19 @@ async def suspect_mislabelled(connection: Connection, mailbox_id: int, label_id:
 
     Skips messages that changed since the listing began: their state is newer.
     """
-    done = await connection.execute(
-        """
-        INSERT INTO fetch_queue (mailbox_id, external_id, thread_id, lane, ordinal)
-        SELECT $1, m.external_id, m.thread_id, $3, 0 FROM messages m, sync_states s
-        WHERE m.mailbox_id = $1 AND s.mailbox_id = $1 AND m.external_id >= $4 AND m.external_id < $5
-            AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
-            AND m.label_ids @> ARRAY[$2] <> (m.external_id IN (
-                SELECT r.external_id FROM listed_ids r
-                WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $4 AND r.external_id < $5))
-        ON CONFLICT (mailbox_id, external_id) DO NOTHING
+    queued: int = await connection.fetchval(
+        f"""
+        WITH queued AS (
+            INSERT INTO fetch_queue (mailbox_id, external_id, thread_id, lane, ordinal)
+            SELECT $1, m.external_id, m.thread_id, $3, 0 FROM messages m, sync_states s
+            WHERE m.mailbox_id = $1 AND s.mailbox_id = $1 AND m.external_id >= $4 AND m.external_id < $5
+                AND (s.listing_floor IS NULL OR m.version <= s.listing_floor)
+                AND m.label_ids @> ARRAY[$2] <> (m.external_id IN (
+                    SELECT r.external_id FROM listed_ids r
+                    WHERE r.mailbox_id = $1 AND r.round = 1 AND r.external_id >= $4 AND r.external_id < $5))
+            ON CONFLICT (mailbox_id, external_id) DO NOTHING
+            RETURNING external_id
+        ){fetch_queue.QUEUED}
         """,
         mailbox_id,
         label_id,
@@ -192,13 +210,6 @@ async def suspect_mislabelled(connection: Connection, mailbox_id: int, label_id:
         ids.start,
         ids.end,
     )
-    return await _count_queued(connection, mailbox_id, done)
-
-
-async def _count_queued(connection: Connection, mailbox_id: int, done: str) -> int:
-    queued = int(done.split()[-1])
-    if queued:
-        await fetch_queue.clear_dead_letters(connection, mailbox_id)
     return queued
 
 

@@ -120,12 +120,13 @@ class TestRanges:
 
 class TestDeepestStored:
     async def test_is_the_highest_ordinal_of_a_stored_message(self, connection: Connection, mailbox_id: int) -> None:
-        assert await listing_diff.deepest_stored(connection, mailbox_id) == 0
+        assert await listing_diff.deepest_stored(connection, mailbox_id, ALL) == 0
         await note(connection, mailbox_id, ["a", "b", "c", "d"])
-        assert await listing_diff.deepest_stored(connection, mailbox_id) == 0
+        assert await listing_diff.deepest_stored(connection, mailbox_id, ALL) == 0
         await store(connection, mailbox_id, "a", "c", "spam")
         await note(connection, mailbox_id, ["spam"], round_=2, offset=100)
-        assert await listing_diff.deepest_stored(connection, mailbox_id) == 3
+        assert await listing_diff.deepest_stored(connection, mailbox_id, ALL) == 3
+        assert await listing_diff.deepest_stored(connection, mailbox_id, IdRange("a", "c")) == 1
 
 
 class TestQueueMissing:
@@ -235,7 +236,7 @@ class TestEveryFunction:
         await bury(connection, other_id, "dead")
         others = await rows_of(connection, other_id, "fetch_queue", "dead_letters", "listed_ids")
         assert await note(connection, mailbox_id, ["stored"], round_=2) == 0
-        assert await listing_diff.deepest_stored(connection, mailbox_id) == 0
+        assert await listing_diff.deepest_stored(connection, mailbox_id, ALL) == 0
         await listing_diff.note_gone(connection, mailbox_id, ["other"])
         await listing_diff.forget(connection, mailbox_id, ["stored", "other"])
         assert await listing_diff.queue_missing(connection, mailbox_id, ALL, depth=None) == 1

@@ -127,6 +127,7 @@ class TestIdentifiers:
     def test_of_accounts_that_are_none_are_refused(self, ada: Person, path: str) -> None:
         answer = ada.get(f"{path}x")
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_account_id")
+        assert answer.json()["detail"] == "The id of a mailbox is a UUID."
 
     @pytest.mark.parametrize("query", ["account_id=%00", "user_email=a%00", "label=%00", "cursor=%00"])
     def test_with_nul_are_refused(self, ada: Person, query: str) -> None:

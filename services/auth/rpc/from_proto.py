@@ -45,5 +45,5 @@ def account_id_of(value: str) -> UUID:
     """Return the account's id in a field. Raises AppError invalid_account_id."""
     account_id = uuid_or_none(value)
     if account_id is None:
-        raise AppError(Kind.INVALID, "invalid_account_id", "account_id must be a UUID.")
+        raise AppError(Kind.INVALID, "invalid_account_id", "The id of a mailbox is a UUID.")
     return account_id

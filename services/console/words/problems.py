@@ -16,6 +16,7 @@ _WORDS = {
     "wrong_credential": ("This needs another kind of key", "Operator keys reach applications, and no mail."),
     "network_not_allowed": ("This key is limited to other networks", "It would have to include the console's address."),
     "mailbox_not_found": ("There is no such mailbox", "It may have been disconnected."),
+    "invalid_account_id": ("There is no such mailbox", "The list of mailboxes has all."),
     "message_not_found": ("There is no such message", "It may have been deleted."),
     "message_gone": ("The provider no longer has this message", "What is stored can still be read."),
     "thread_not_found": ("There is no such thread", "Its messages may have been deleted."),

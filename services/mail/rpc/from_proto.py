@@ -21,14 +21,14 @@ async def find_mailbox(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.Ma
     account_id, email = None, None
     match selector.WhichOneof("selector"):
         case "account_id":
-            account_id = uuid_of(selector.account_id, "account_id")
+            account_id = account_id_of(selector.account_id)
         case "email":
             email = selector.email
         case _:
             raise AppError(Kind.INVALID, "mailbox_required", "Name a mailbox by mailbox_id or by e-mail address.")
     if (reach := reach_of_caller()) is not None:
         return await mailboxes.find_within(reach, account_id=account_id, email=email)
-    return await mailboxes.find(uuid_of(user_id, "user_id"), account_id=account_id, email=email)
+    return await mailboxes.find(user_id_of(user_id), account_id=account_id, email=email)
 
 
 async def named_mailboxes(mailboxes: Mailboxes, user_id: str, selector: mail_pb2.MailboxSelector) -> list[OpenMailbox]:
@@ -37,7 +37,7 @@ async def named_mailboxes(mailboxes: Mailboxes, user_id: str, selector: mail_pb2
     Raises AppError as find_mailbox does.
     """
     if selector.WhichOneof("selector") is None and reach_of_caller() is None:
-        return await mailboxes.all_of(uuid_of(user_id, "user_id"))
+        return await mailboxes.all_of(user_id_of(user_id))
     return [await find_mailbox(mailboxes, user_id, selector)]
 
 
@@ -56,7 +56,7 @@ async def owner_of(mailboxes: Mailboxes, user_id: str, public_id: PublicId | Non
     """
     reach = reach_of_caller()
     if reach is None:
-        return uuid_of(user_id, "user_id")
+        return user_id_of(user_id)
     owner = None if public_id is None else await mailboxes.owner(public_id.mailbox_id, reach)
     return owner or _OF_NOTHING
 
@@ -69,12 +69,20 @@ def id_or_none(value: str) -> UUID | None:
         return _OF_NOTHING
 
 
-def uuid_of(value: str, field: str) -> UUID:
-    """Parse the value of a UUID field. Raises AppError invalid_{field}."""
+def user_id_of(value: str) -> UUID:
+    """Parse the id of a user. Raises AppError invalid_user_id."""
     try:
         return UUID(value)
     except ValueError:
-        raise AppError(Kind.INVALID, f"invalid_{field}", f"{field} is not a UUID.") from None
+        raise AppError(Kind.INVALID, "invalid_user_id", "user_id is not a UUID.") from None
+
+
+def account_id_of(value: str) -> UUID:
+    """Parse the id of an account, which its mailbox has, too. Raises AppError invalid_account_id."""
+    try:
+        return UUID(value)
+    except ValueError:
+        raise AppError(Kind.INVALID, "invalid_account_id", "The id of a mailbox is a UUID.") from None
 
 
 def position_of(since: str, ids: PublicIds) -> FeedPosition | None:

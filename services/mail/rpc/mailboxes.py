@@ -8,7 +8,7 @@ from services.mail.disconnect import Disconnections
 from services.mail.ids import PublicIds
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import MailboxOverview, MailboxQuery, MailboxStatus
-from services.mail.rpc.from_proto import id_or_none, reach_of_caller, uuid_of
+from services.mail.rpc.from_proto import account_id_of, id_or_none, reach_of_caller, user_id_of
 from services.mail.rpc.to_proto import timestamp
 
 _MAILBOX_STATUS = {
@@ -50,9 +50,9 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
         if request.page_token and position is None:
             raise AppError(Kind.INVALID, "invalid_page_token", "The page token is not one of this list.")
         return MailboxQuery(
-            user_id=uuid_of(owner, "user_id") if reach is None else id_or_none(owner),
+            user_id=user_id_of(owner) if reach is None else id_or_none(owner),
             reach=reach,
-            account_id=uuid_of(request.account_id, "account_id") if request.account_id else None,
+            account_id=account_id_of(request.account_id) if request.account_id else None,
             email=request.email,
             provider=request.provider,
             status=_STATUS_OF.get(request.status),
@@ -66,21 +66,21 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
         self, request: mail_pb2.RefreshMailboxesRequest, context: Context
     ) -> mail_pb2.RefreshMailboxesResponse:
         if (reach := reach_of_caller()) is None:
-            await self._mailboxes.refresh(uuid_of(request.user_id, "user_id"), signed_in=True)
+            await self._mailboxes.refresh(user_id_of(request.user_id), signed_in=True)
             if not request.account_id:
                 return mail_pb2.RefreshMailboxesResponse()
-            account_id = uuid_of(request.account_id, "account_id")
+            account_id = account_id_of(request.account_id)
         else:
-            account_id = uuid_of(request.account_id, "account_id")
+            account_id = account_id_of(request.account_id)
             await self._mailboxes.refresh_within(reach, account_id=account_id, signed_in=True)
         return mail_pb2.RefreshMailboxesResponse(disconnected=await self._disconnections.is_requested(account_id))
 
     async def DisconnectMailbox(
         self, request: mail_pb2.DisconnectMailboxRequest, context: Context
     ) -> mail_pb2.DisconnectMailboxResponse:
-        account_id = uuid_of(request.account_id, "account_id")
+        account_id = account_id_of(request.account_id)
         if (reach := reach_of_caller()) is None:
-            user_id = uuid_of(request.user_id, "user_id")
+            user_id = user_id_of(request.user_id)
         elif (owner := await self._mailboxes.owner_of_account(account_id, reach)) is not None:
             user_id = owner
         else:
@@ -89,9 +89,9 @@ class MailboxServicer(mail_pb2_grpc.MailboxServiceServicer):
 
     async def DeleteUser(self, request: mail_pb2.DeleteUserRequest, context: Context) -> mail_pb2.DeleteUserResponse:
         if (reach := reach_of_caller()) is None:
-            erased = await self._disconnections.delete_user(uuid_of(request.user_id, "user_id"))
+            erased = await self._disconnections.delete_user(user_id_of(request.user_id))
         else:
-            erased = await self._disconnections.delete_user_within(uuid_of(request.deleted_user_id, "user_id"), reach)
+            erased = await self._disconnections.delete_user_within(user_id_of(request.deleted_user_id), reach)
         return mail_pb2.DeleteUserResponse(erased=erased)
 
 

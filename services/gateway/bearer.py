@@ -10,6 +10,7 @@ from services.gateway.api_keys import ApiKeys
 from services.gateway.caller import Caller, admit
 from services.gateway.client_info import client_of
 from services.gateway.limits.rate_limits import RateLimit
+from services.gateway.limits.standings import standings_of
 from services.gateway.revocations import Revocations
 from services.kit.api_key import PREFIX
 from services.kit.context import act_for
@@ -59,7 +60,12 @@ async def _caller_of_key(request: Request, text: str) -> Caller:
 
 
 async def _caller(request: Request, credentials: Credentials) -> Caller:
-    return await caller_of(request, credentials)
+    """Return the caller, and count the request towards their limit."""
+    caller = await caller_of(request, credentials)
+    limit: RateLimit | None = request.app.state.user_limit
+    if limit is not None:
+        await limit.take(caller.user_id, standings=standings_of(request.scope))
+    return caller
 
 
 async def _caller_if_any(request: Request, credentials: Credentials) -> Caller | None:
@@ -67,5 +73,5 @@ async def _caller_if_any(request: Request, credentials: Credentials) -> Caller |
     return await caller_of(request, credentials) if "authorization" in request.headers else None
 
 
-SignedIn = Annotated[Caller, Depends(_caller)]
+RequestCaller = Annotated[Caller, Depends(_caller)]
 MaybeCaller = Annotated[Caller | None, Depends(_caller_if_any)]

@@ -6,8 +6,8 @@ from fastapi import Response
 from mailroom.mail.v1.mail_pb2 import ListMailboxesRequest
 
 from services.gateway import conversions
-from services.gateway.bearer import SignedIn
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.bearer import RequestCaller
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import ERASING, problems
 from services.gateway.problems.error_codes import OF_A_USER
 from services.gateway.requests.path_parameters import MailboxAccountId
@@ -21,9 +21,9 @@ router = Router(prefix="/emails/addresses", tags=["addresses"], responses=proble
 
 
 @router.get("", response_model=AddressList, deprecated=True)
-async def list_addresses(services: Backends, user_id: UserId) -> Response:
+async def list_addresses(services: Backends, caller: RequestCaller) -> Response:
     """List the connected mailboxes by their older name: see listMailboxes."""
-    answer = await call(services.mailboxes.ListMailboxes, ListMailboxesRequest(user_id=user_id))
+    answer = await call(services.mailboxes.ListMailboxes, ListMailboxesRequest(user_id=caller.user_id))
     return json_response_from({"addresses": [conversions.address(mailbox) for mailbox in answer.mailboxes]})
 
 
@@ -36,8 +36,7 @@ async def list_addresses(services: Backends, user_id: UserId) -> Response:
 )
 async def disconnect_address(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     account_id: MailboxAccountId,
 ) -> Response:
     """Disconnect a mailbox by its older name: see disconnectMailbox."""

@@ -5,10 +5,10 @@ from http import HTTPStatus
 from fastapi import Response
 from mailroom.auth.v1 import auth_pb2
 
-from services.gateway.bearer import SignedIn
+from services.gateway.bearer import RequestCaller
 from services.gateway.client_info import RequestClient
 from services.gateway.conversions import rfc3339
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.requests.path_parameters import ApplicationId
@@ -23,8 +23,7 @@ router = Router(prefix="/applications", tags=["applications"])
 @router.get("", response_model=schemas.ApplicationList, responses=problems(*OF_A_USER))
 async def list_applications(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
 ) -> Response:
     """List all applications of the installation, for an operator key."""
     request = auth_pb2.ListApplicationsRequest(operator_key_id=caller.key_id)
@@ -40,8 +39,7 @@ async def list_applications(
 )
 async def create_application(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     body: schemas.NewApplication,
 ) -> Response:
     """Create an application, for an operator key. Its first API key comes from the command line of the server."""
@@ -59,8 +57,7 @@ async def create_application(
 )
 async def update_application(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     application_id: ApplicationId,
     body: schemas.ApplicationChanges,
 ) -> Response:
@@ -80,8 +77,7 @@ async def update_application(
 )
 async def delete_application(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     client: RequestClient,
     application_id: ApplicationId,
 ) -> Response:

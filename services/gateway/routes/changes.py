@@ -10,10 +10,10 @@ from mailroom.mail.v1.mail_pb2 import ListChangesRequest, ListChangesResponse
 from pydantic_core import to_json
 
 from services.gateway import conversions
-from services.gateway.bearer import SignedIn
+from services.gateway.bearer import RequestCaller
 from services.gateway.caller import Caller
 from services.gateway.clients import Services
-from services.gateway.dependencies import Backends, Polls, UserId, UserShares
+from services.gateway.dependencies import Backends, Polls, UserShares
 from services.gateway.http.event_stream import HEARTBEAT, EventStream, event
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.limits.shares import Shares
@@ -38,8 +38,7 @@ async def list_changes(
     services: Backends,
     polls: Polls,
     shares: UserShares,
-    user_id: UserId,
-    caller: SignedIn,
+    caller: RequestCaller,
     wait_seconds: WaitSeconds,
     query: Annotated[ChangesQuery, Query()],
 ) -> Response:
@@ -49,7 +48,7 @@ async def list_changes(
     latest after N seconds. A position older than 30 days is 410 `resync_required`.
     """
     request = ListChangesRequest(
-        user_id=user_id,
+        user_id=caller.user_id,
         mailbox=conversions.selector_of(query),
         since=query.since,
         page_size=query.limit,
@@ -57,7 +56,7 @@ async def list_changes(
         include_labels=True,
     )
     # A call that waits brings the first change that comes, and has a share of its own.
-    async with nullcontext() if wait_seconds else shares.messages.of(user_id):
+    async with nullcontext() if wait_seconds else shares.messages.of(caller.user_id):
         page = await polls.ask(services.messages.ListChanges, request, caller=caller)
         return json_response_from(_body(page), headers=applied(wait_seconds))
 
@@ -78,8 +77,7 @@ async def stream_changes(
     services: Backends,
     polls: Polls,
     shares: UserShares,
-    user_id: UserId,
-    caller: SignedIn,
+    caller: RequestCaller,
     query: Annotated[StreamQuery, Query()],
     last_event_id: Annotated[
         str, Header(alias="Last-Event-ID", max_length=200, pattern=NO_NUL, description="Goes before `since`")
@@ -91,14 +89,14 @@ async def stream_changes(
     session or key ends: connect again with the last `id`.
     """
     request = ListChangesRequest(
-        user_id=user_id,
+        user_id=caller.user_id,
         mailbox=conversions.selector_of(query),
         since=last_event_id or query.since,
         page_size=_EVENT_SIZE,
         include_labels=True,
     )
     events = follow(request, services=services, polls=polls, shares=shares, caller=caller)
-    return EventStream(events, share=shares.streams.of(user_id))
+    return EventStream(events, share=shares.streams.of(caller.user_id))
 
 
 async def follow(

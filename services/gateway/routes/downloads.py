@@ -12,7 +12,8 @@ from mailroom.mail.v1.mail_pb2 import (
     GetMessageResponse,
 )
 
-from services.gateway.dependencies import Backends, UserId, UserShares
+from services.gateway.bearer import RequestCaller
+from services.gateway.dependencies import Backends, UserShares
 from services.gateway.downloads import Download, condition_of
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_PROVIDER, OF_A_USER
@@ -64,14 +65,14 @@ Condition = Annotated[DownloadCondition, Depends(_condition)]
 async def get_raw_email(
     services: Backends,
     shares: UserShares,
-    user_id: UserId,
+    caller: RequestCaller,
     condition: Condition,
     email_id: EmailId,
 ) -> Response:
     """Download one message as it was sent (RFC 5322), from the provider or from mail's cache."""
-    request = DownloadRawRequest(user_id=user_id, message_id=email_id, condition=condition)
+    request = DownloadRawRequest(user_id=caller.user_id, message_id=email_id, condition=condition)
     parts = stream(services.messages.DownloadRaw, request, first_seconds=_FIRST_BYTE_SECONDS)
-    return Download(parts, share=shares.downloads.of(user_id))
+    return Download(parts, share=shares.downloads.of(caller.user_id))
 
 
 @router.get(
@@ -86,17 +87,17 @@ async def get_raw_email(
 async def get_attachment(
     services: Backends,
     shares: UserShares,
-    user_id: UserId,
+    caller: RequestCaller,
     condition: Condition,
     email_id: EmailId,
     attachment_id: AttachmentId,
 ) -> Response:
     """Download one attachment, from the provider or from mail's cache."""
     request = DownloadAttachmentRequest(
-        user_id=user_id, message_id=email_id, attachment_id=attachment_id, condition=condition
+        user_id=caller.user_id, message_id=email_id, attachment_id=attachment_id, condition=condition
     )
     parts = stream(services.messages.DownloadAttachment, request, first_seconds=_FIRST_BYTE_SECONDS)
-    return Download(parts, share=shares.downloads.of(user_id))
+    return Download(parts, share=shares.downloads.of(caller.user_id))
 
 
 def pictures_of(message: GetMessageResponse) -> Mapping[str, str]:

@@ -9,7 +9,8 @@ from mailroom.mail.v1.mail_pb2 import ExportMessagesRequest, ExportMessagesRespo
 from pydantic_core import to_json
 
 from services.gateway import conversions
-from services.gateway.dependencies import Backends, HtmlSanitiser, UserId, UserShares
+from services.gateway.bearer import RequestCaller
+from services.gateway.dependencies import Backends, HtmlSanitiser, UserShares
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_MAILBOX
@@ -38,17 +39,17 @@ async def export_emails(
     services: Backends,
     safe_html: HtmlSanitiser,
     shares: UserShares,
-    user_id: UserId,
+    caller: RequestCaller,
     query: Annotated[FilterQuery, Query()],
 ) -> Response:
     """Export the stored messages of one mailbox that match all filters, whole, newest first, as NDJSON."""
     request = ExportMessagesRequest(
-        user_id=user_id,
+        user_id=caller.user_id,
         **conversions.filter_fields(query),
     )
     parts = stream(services.messages.ExportMessages, request)
-    lines = _lines(parts, safe_html, user_id=user_id)
-    return JsonLines(lines, filename="emails.ndjson", share=shares.exports.of(user_id))
+    lines = _lines(parts, safe_html, user_id=caller.user_id)
+    return JsonLines(lines, filename="emails.ndjson", share=shares.exports.of(caller.user_id))
 
 
 async def _lines(

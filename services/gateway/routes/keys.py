@@ -6,10 +6,10 @@ from http import HTTPStatus
 from fastapi import Response
 from mailroom.auth.v1 import auth_pb2
 
-from services.gateway.bearer import SignedIn
+from services.gateway.bearer import RequestCaller
 from services.gateway.client_info import RequestClient
 from services.gateway.conversions import rfc3339
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.requests.path_parameters import KeyId
@@ -24,8 +24,7 @@ router = Router(prefix="/keys", tags=["keys"])
 @router.get("", response_model=KeyList, responses=problems(*OF_A_USER))
 async def list_keys(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
 ) -> Response:
     """List the API keys of the application that live, and the newest others, without their secrets."""
     answer = await call(services.api_keys.ListApiKeys, auth_pb2.ListApiKeysRequest(manager_key_id=caller.key_id))
@@ -40,8 +39,7 @@ async def list_keys(
 )
 async def create_key(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     client: RequestClient,
     body: NewKey,
 ) -> Response:
@@ -66,8 +64,7 @@ async def create_key(
 @router.get("/{id}/events", response_model=KeyEventList, responses=problems(*OF_A_USER, "api_key_not_found"))
 async def list_key_events(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     key_id: KeyId,
 ) -> Response:
     """List what happened to an API key of the application, newest first."""
@@ -93,8 +90,7 @@ async def list_key_events(
 )
 async def revoke_key(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     client: RequestClient,
     key_id: KeyId,
 ) -> Response:

@@ -8,10 +8,10 @@ from mailroom.auth.v1.auth_pb2 import ListUsersRequest
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway import conversions
-from services.gateway.bearer import SignedIn
+from services.gateway.bearer import RequestCaller
 from services.gateway.caller import Caller
 from services.gateway.clients import Services
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import ERASING, problems
 from services.gateway.problems.error_codes import OF_A_USER
 from services.gateway.recent_sign_in import require_recent_sign_in
@@ -39,7 +39,7 @@ _STATUS = {
 
 @router.get("", response_model=MailboxList, responses=problems(*OF_A_USER, "invalid_page_token"))
 async def list_mailboxes(
-    services: Backends, user_id: UserId, caller: SignedIn, query: Annotated[MailboxListQuery, Query()]
+    services: Backends, caller: RequestCaller, query: Annotated[MailboxListQuery, Query()]
 ) -> Response:
     """List the connected mailboxes of the user, or with an API key those of its application, oldest first."""
     owner = await _owner(services, caller, query)
@@ -47,7 +47,7 @@ async def list_mailboxes(
         return json_response_from({"mailboxes": [], "next_cursor": None})
     status, access_denied = _STATUS[query.status]
     request = mail_pb2.ListMailboxesRequest(
-        user_id=user_id,
+        user_id=caller.user_id,
         owner_id=owner,
         email=query.email,
         provider=query.provider,
@@ -78,9 +78,9 @@ async def _owner(services: Services, caller: Caller, query: MailboxListQuery) ->
     response_model=Mailbox,
     responses=problems(*OF_A_USER, "invalid_account_id", "mailbox_not_found"),
 )
-async def get_mailbox(services: Backends, user_id: UserId, mailbox_id: MailboxId) -> Response:
+async def get_mailbox(services: Backends, caller: RequestCaller, mailbox_id: MailboxId) -> Response:
     """Get one connected mailbox."""
-    request = mail_pb2.ListMailboxesRequest(user_id=user_id, account_id=mailbox_id)
+    request = mail_pb2.ListMailboxesRequest(user_id=caller.user_id, account_id=mailbox_id)
     found = (await call(services.mailboxes.ListMailboxes, request)).mailboxes
     if not found:
         raise AppError(Kind.NOT_FOUND, "mailbox_not_found", "You have not connected such a mailbox.")
@@ -95,8 +95,7 @@ async def get_mailbox(services: Backends, user_id: UserId, mailbox_id: MailboxId
 )
 async def disconnect_mailbox(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     mailbox_id: MailboxId,
 ) -> Response:
     """Disconnect a mailbox: after the response neither it nor its mail is found.

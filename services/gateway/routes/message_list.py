@@ -7,7 +7,8 @@ from mailroom.mail.v1.mail_pb2 import ListMessagesRequest
 from pydantic_core import to_json
 
 from services.gateway import conversions
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.bearer import RequestCaller
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_MAILBOX
 from services.gateway.requests.conditional import CONDITIONAL, NOT_MODIFIED
@@ -22,10 +23,10 @@ _RESPONSES = NOT_MODIFIED | problems(*OF_A_MAILBOX, "invalid_query", "invalid_pa
 
 @router.get("/", response_model=EmailPage, dependencies=[CONDITIONAL], include_in_schema=False)
 @router.get("", response_model=EmailPage, dependencies=[CONDITIONAL], responses=_RESPONSES)
-async def list_emails(services: Backends, user_id: UserId, query: Annotated[ListQuery, Query()]) -> Response:
+async def list_emails(services: Backends, caller: RequestCaller, query: Annotated[ListQuery, Query()]) -> Response:
     """List the stored messages of one mailbox that match all filters, newest first."""
     request = ListMessagesRequest(
-        user_id=user_id,
+        user_id=caller.user_id,
         **conversions.filter_fields(query),
         page_size=query.limit,
         page_token=query.cursor,

@@ -10,7 +10,8 @@ from mailroom.mail.v1.mail_pb2 import (
 )
 
 from services.gateway import conversions
-from services.gateway.dependencies import Backends, HtmlSanitiser, UserId, UserShares
+from services.gateway.bearer import RequestCaller
+from services.gateway.dependencies import Backends, HtmlSanitiser, UserShares
 from services.gateway.html.sanitiser import SafeHtml
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_MAILBOX, OF_A_USER
@@ -29,10 +30,10 @@ router = Router(prefix="/emails", tags=["emails"])
 @router.get(
     "/labels", response_model=LabelList, dependencies=[CONDITIONAL], responses=NOT_MODIFIED | problems(*OF_A_MAILBOX)
 )
-async def list_labels(services: Backends, user_id: UserId, query: Annotated[MailboxQuery, Query()]) -> Response:
+async def list_labels(services: Backends, caller: RequestCaller, query: Annotated[MailboxQuery, Query()]) -> Response:
     """List the labels of one mailbox, by name."""
     answer = await call(
-        services.messages.ListLabels, ListLabelsRequest(user_id=user_id, mailbox=conversions.selector_of(query))
+        services.messages.ListLabels, ListLabelsRequest(user_id=caller.user_id, mailbox=conversions.selector_of(query))
     )
     labels = [conversions.label(item, mailbox_id=answer.account_id) for item in answer.labels]
     return json_response_from({"labels": labels})
@@ -48,13 +49,15 @@ async def get_email(
     services: Backends,
     safe_html: HtmlSanitiser,
     shares: UserShares,
-    user_id: UserId,
+    caller: RequestCaller,
     email_id: EmailId,
 ) -> Response:
     """Get one message with headers, bodies and attachments."""
-    async with shares.messages.of(user_id):
-        answer = await call(services.messages.GetMessage, GetMessageRequest(user_id=user_id, message_id=email_id))
-        return await email_response(await whole_email(answer, safe_html, user_id=user_id))
+    async with shares.messages.of(caller.user_id):
+        answer = await call(
+            services.messages.GetMessage, GetMessageRequest(user_id=caller.user_id, message_id=email_id)
+        )
+        return await email_response(await whole_email(answer, safe_html, user_id=caller.user_id))
 
 
 async def whole_email(message: GetMessageResponse, safe_html: SafeHtml, *, user_id: str) -> Email:

@@ -5,10 +5,10 @@ from http import HTTPStatus
 from fastapi import Request, Response
 from mailroom.auth.v1 import auth_pb2
 
-from services.gateway.bearer import Credentials, SignedIn, caller_of
+from services.gateway.bearer import Credentials, RequestCaller, caller_of
 from services.gateway.client_info import RequestClient
 from services.gateway.conversions import account, rfc3339, session_tokens
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.requests.path_parameters import SessionId
@@ -63,9 +63,9 @@ async def end_session(
 
 
 @router.get("/auth/me", response_model=Me, responses=problems(*OF_A_USER, "user_not_found"))
-async def get_user(services: Backends, user_id: UserId) -> Response:
+async def get_user(services: Backends, caller: RequestCaller) -> Response:
     """Get the user with their connected accounts, oldest first."""
-    answer = await call(services.users.GetUser, auth_pb2.GetUserRequest(user_id=user_id))
+    answer = await call(services.users.GetUser, auth_pb2.GetUserRequest(user_id=caller.user_id))
     return json_response_from(
         {
             "user_id": answer.user_id,
@@ -76,9 +76,9 @@ async def get_user(services: Backends, user_id: UserId) -> Response:
 
 
 @router.get("/auth/sessions", response_model=SessionList, responses=problems(*OF_A_USER))
-async def list_sessions(services: Backends, user_id: UserId, caller: SignedIn) -> Response:
+async def list_sessions(services: Backends, caller: RequestCaller) -> Response:
     """List the sessions of the user that go on, the last used one first, 200 at most."""
-    answer = await call(services.sessions.ListSessions, auth_pb2.ListSessionsRequest(user_id=user_id))
+    answer = await call(services.sessions.ListSessions, auth_pb2.ListSessionsRequest(user_id=caller.user_id))
     return json_response_from(
         {
             "sessions": [
@@ -95,13 +95,13 @@ async def list_sessions(services: Backends, user_id: UserId, caller: SignedIn) -
     responses=problems(*OF_A_USER, "session_not_found"),
 )
 async def end_one_session(
-    services: Backends, user_id: UserId, client: RequestClient, session_id: SessionId
+    services: Backends, caller: RequestCaller, client: RequestClient, session_id: SessionId
 ) -> Response:
     """End one session of the user, such as one of a lost device.
 
     Its refresh tokens are invalid from then on, its access tokens within five seconds.
     """
-    ending = auth_pb2.RevokeSessionRequest(user_id=user_id, session_id=session_id, client=client)
+    ending = auth_pb2.RevokeSessionRequest(user_id=caller.user_id, session_id=session_id, client=client)
     if not (await call(services.sessions.RevokeSession, ending)).ended:
         raise AppError(Kind.NOT_FOUND, "session_not_found", "There is no such session.")
     return Response(status_code=HTTPStatus.NO_CONTENT)

@@ -9,10 +9,10 @@ from fastapi import Depends, Query, Response
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway import conversions
-from services.gateway.bearer import SignedIn
+from services.gateway.bearer import RequestCaller
 from services.gateway.caller import Caller
 from services.gateway.clients import Services
-from services.gateway.dependencies import Backends, Polls, UserId
+from services.gateway.dependencies import Backends, Polls
 from services.gateway.limits.long_polls import LongPolls
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_MAILBOX, OF_A_USER
@@ -40,17 +40,16 @@ def _answers(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """A user's view of syncs, which waits for their end as long as the request allows."""
+    """A caller's view of syncs, which waits for their end as long as the request allows."""
 
     services: Services
     polls: LongPolls
-    user_id: str
     caller: Caller
     wait_seconds: int
 
     async def look(self, sync_id: str) -> mail_pb2.Sync:
         """Return the sync when it ends, or after the wait."""
-        request = mail_pb2.GetSyncRequest(user_id=self.user_id, sync_id=sync_id, wait_seconds=self.wait_seconds)
+        request = mail_pb2.GetSyncRequest(user_id=self.caller.user_id, sync_id=sync_id, wait_seconds=self.wait_seconds)
         return (await self.polls.ask(self.services.syncs.GetSync, request, caller=self.caller)).sync
 
     async def accepted(self, sync: mail_pb2.Sync) -> Response:
@@ -75,10 +74,8 @@ class _Watch:
             return sync
 
 
-async def _watch(
-    services: Backends, polls: Polls, user_id: UserId, caller: SignedIn, wait_seconds: WaitSeconds
-) -> _Watch:
-    return _Watch(services, polls, user_id, caller, wait_seconds)
+async def _watch(services: Backends, polls: Polls, caller: RequestCaller, wait_seconds: WaitSeconds) -> _Watch:
+    return _Watch(services, polls, caller, wait_seconds)
 
 
 Watch = Annotated[_Watch, Depends(_watch)]
@@ -91,11 +88,11 @@ Watch = Annotated[_Watch, Depends(_watch)]
     responses=_answers(*OF_A_MAILBOX, *OF_A_BODY, "reauth_required", "idempotency_key_reused"),
 )
 async def start_sync(
-    services: Backends, user_id: UserId, watch: Watch, body: SyncRequest, idempotency_key: IdempotencyKey = None
+    services: Backends, caller: RequestCaller, watch: Watch, body: SyncRequest, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Bring a mailbox up to date in the background. A running sync of it is extended and returned."""
     request = mail_pb2.StartSyncRequest(
-        user_id=user_id, mailbox=conversions.selector_of(body), idempotency_key=idempotency_key or ""
+        user_id=caller.user_id, mailbox=conversions.selector_of(body), idempotency_key=idempotency_key or ""
     )
     if body.count == "all":
         request.all = True
@@ -111,10 +108,10 @@ async def start_sync(
     response_model=Sync,
     responses=_answers(*OF_A_MAILBOX, *OF_A_BODY, "reauth_required", "nothing_to_verify"),
 )
-async def verify_mailbox(services: Backends, user_id: UserId, watch: Watch, body: VerifyRequest) -> Response:
+async def verify_mailbox(services: Backends, caller: RequestCaller, watch: Watch, body: VerifyRequest) -> Response:
     """Compare ids and labels of the copy with the provider and repair differences, by a sync with `verification`."""
     request = mail_pb2.VerifyMailboxRequest(
-        user_id=user_id,
+        user_id=caller.user_id,
         mailbox=conversions.selector_of(body),
     )
     sync = (await call(services.syncs.VerifyMailbox, request)).sync
@@ -124,10 +121,10 @@ async def verify_mailbox(services: Backends, user_id: UserId, watch: Watch, body
 @router.get(
     "/syncs", response_model=SyncPage, responses=problems(*OF_A_MAILBOX, "invalid_page_token", "mailbox_required")
 )
-async def list_syncs(services: Backends, user_id: UserId, query: Annotated[SyncListQuery, Query()]) -> Response:
+async def list_syncs(services: Backends, caller: RequestCaller, query: Annotated[SyncListQuery, Query()]) -> Response:
     """List the syncs of one mailbox, newest first. A user need not name one: then it is those of all mailboxes."""
     request = mail_pb2.ListSyncsRequest(
-        user_id=user_id, mailbox=conversions.selector_of(query), page_size=query.limit, page_token=query.cursor
+        user_id=caller.user_id, mailbox=conversions.selector_of(query), page_size=query.limit, page_token=query.cursor
     )
     page = await call(services.syncs.ListSyncs, request)
     syncs = [conversions.sync_summary(item) for item in page.syncs]
@@ -149,9 +146,9 @@ async def get_sync(watch: Watch, sync_id: SyncId) -> Response:
     response_model=Sync,
     responses=problems(*OF_A_USER, "sync_not_found"),
 )
-async def cancel_sync(services: Backends, user_id: UserId, sync_id: SyncId) -> Response:
+async def cancel_sync(services: Backends, caller: RequestCaller, sync_id: SyncId) -> Response:
     """Cancel a sync: stored messages stay, queued ones are not fetched. An ended sync stays as it is."""
-    request = mail_pb2.CancelSyncRequest(user_id=user_id, sync_id=sync_id)
+    request = mail_pb2.CancelSyncRequest(user_id=caller.user_id, sync_id=sync_id)
     return json_response_from(conversions.sync((await call(services.syncs.CancelSync, request)).sync))
 
 
@@ -161,9 +158,9 @@ async def cancel_sync(services: Backends, user_id: UserId, sync_id: SyncId) -> R
     response_model=Sync,
     responses=problems(*OF_A_USER, "sync_not_found", "reauth_required"),
 )
-async def retry_sync(services: Backends, user_id: UserId, sync_id: SyncId) -> Response:
+async def retry_sync(services: Backends, caller: RequestCaller, sync_id: SyncId) -> Response:
     """Retry the mailbox's dead letters, in the running sync or in a new one, which `Location` names."""
-    request = mail_pb2.RetrySyncRequest(user_id=user_id, sync_id=sync_id)
+    request = mail_pb2.RetrySyncRequest(user_id=caller.user_id, sync_id=sync_id)
     sync = (await call(services.syncs.RetrySync, request)).sync
     headers = {"Location": f"/emails/syncs/{sync.sync_id}"}
     return json_response_from(conversions.sync(sync), status=HTTPStatus.ACCEPTED, headers=headers)

@@ -6,7 +6,8 @@ from fastapi import Query, Response
 from mailroom.mail.v1.mail_pb2 import GetThreadRequest, ListThreadsRequest
 
 from services.gateway import conversions
-from services.gateway.dependencies import Backends, UserId, UserShares
+from services.gateway.bearer import RequestCaller
+from services.gateway.dependencies import Backends, UserShares
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_MAILBOX
 from services.gateway.requests.conditional import CONDITIONAL, NOT_MODIFIED
@@ -26,10 +27,10 @@ router = Router(prefix="/emails/threads", tags=["emails"])
     dependencies=[CONDITIONAL],
     responses=NOT_MODIFIED | problems(*OF_A_MAILBOX, "invalid_page_token"),
 )
-async def list_threads(services: Backends, user_id: UserId, query: Annotated[ThreadsQuery, Query()]) -> Response:
+async def list_threads(services: Backends, caller: RequestCaller, query: Annotated[ThreadsQuery, Query()]) -> Response:
     """List the threads of one mailbox, those with the newest messages first."""
     request = ListThreadsRequest(
-        user_id=user_id, mailbox=conversions.selector_of(query), page_size=query.limit, page_token=query.cursor
+        user_id=caller.user_id, mailbox=conversions.selector_of(query), page_size=query.limit, page_token=query.cursor
     )
     page = await call(services.messages.ListThreads, request)
     threads = [conversions.thread(item) for item in page.threads]
@@ -45,13 +46,13 @@ async def list_threads(services: Backends, user_id: UserId, query: Annotated[Thr
 async def get_thread(
     services: Backends,
     shares: UserShares,
-    user_id: UserId,
+    caller: RequestCaller,
     query: Annotated[MaybeMailboxQuery, Query()],
     thread_id: ThreadId,
 ) -> Response:
     """Get one thread with its messages, oldest first. A user need not name a mailbox."""
-    request = GetThreadRequest(user_id=user_id, mailbox=conversions.selector_of(query), thread_id=thread_id)
-    async with shares.messages.of(user_id):
+    request = GetThreadRequest(user_id=caller.user_id, mailbox=conversions.selector_of(query), thread_id=thread_id)
+    async with shares.messages.of(caller.user_id):
         answer = await call(services.messages.GetThread, request)
         emails = [conversions.email_summary(message) for message in answer.messages]
         return json_response_from({**conversions.thread(answer.thread), "emails": emails})

@@ -7,9 +7,9 @@ from fastapi import Query, Response
 from mailroom.auth.v1 import auth_pb2
 from mailroom.mail.v1.mail_pb2 import DeleteUserRequest
 
-from services.gateway.bearer import SignedIn
+from services.gateway.bearer import RequestCaller
 from services.gateway.conversions import account, rfc3339, seconds_until
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import ERASING, problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.requests.form_body import FORM_BODY
@@ -28,8 +28,7 @@ _TIMEOUT = 30.0
 @router.get("/users", response_model=schemas.UserPage, responses=problems(*OF_A_USER, "invalid_page_token"))
 async def list_users(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     query: Annotated[schemas.UserQuery, Query()],
 ) -> Response:
     """List the users of the application, or the one of an external id."""
@@ -56,8 +55,7 @@ async def list_users(
 )
 async def add_user(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     body: schemas.NewUser,
 ) -> Response:
     """Add a user under the application's own id, or return the one that has it."""
@@ -71,8 +69,7 @@ async def add_user(
 )
 async def get_one_user(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     one_user_id: OneUserId,
 ) -> Response:
     """Get a user of the application with their connected accounts, oldest first."""
@@ -87,11 +84,11 @@ async def get_one_user(
     response_class=Response,
     responses={**ERASING, **problems(*OF_A_USER, "user_not_found")},
 )
-async def delete_one_user(services: Backends, user_id: UserId, caller: SignedIn, one_user_id: OneUserId) -> Response:
+async def delete_one_user(services: Backends, caller: RequestCaller, one_user_id: OneUserId) -> Response:
     """Delete a user of the application with their mailboxes. A repeat answers 202 while that goes on, and then 404."""
     known = auth_pb2.GetApplicationUserRequest(application_id=caller.application_id, user_id=one_user_id)
     await call(services.applications.GetApplicationUser, known)
-    request = DeleteUserRequest(user_id=user_id, deleted_user_id=one_user_id)
+    request = DeleteUserRequest(user_id=caller.user_id, deleted_user_id=one_user_id)
     answer = await call(services.mailboxes.DeleteUser, request, timeout=_TIMEOUT)
     return Response(status_code=HTTPStatus.NO_CONTENT if answer.erased else HTTPStatus.ACCEPTED)
 
@@ -104,8 +101,7 @@ async def delete_one_user(services: Backends, user_id: UserId, caller: SignedIn,
 )
 async def exchange_token(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     body: schemas.TokenExchangeRequest,
 ) -> Response:
     """Exchange an API key for the access token of one of its application's users (RFC 8693), for a front end.

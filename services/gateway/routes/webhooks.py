@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import Query, Response
 from mailroom.mail.v1 import mail_pb2
 
+from services.gateway.bearer import RequestCaller
 from services.gateway.conversions import rfc3339
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.requests.path_parameters import DeliveryId, WebhookId
@@ -29,9 +30,9 @@ _DELIVERY_STATE: dict[str, schemas.DeliveryState] = {
 
 
 @router.get("", response_model=schemas.WebhookList, responses=problems(*OF_A_USER))
-async def list_webhooks(services: Backends, user_id: UserId) -> Response:
+async def list_webhooks(services: Backends, caller: RequestCaller) -> Response:
     """List the webhooks of the application, without their secrets."""
-    answer = await call(services.webhooks.ListWebhooks, mail_pb2.ListWebhooksRequest(user_id=user_id))
+    answer = await call(services.webhooks.ListWebhooks, mail_pb2.ListWebhooksRequest(user_id=caller.user_id))
     return json_response_from({"webhooks": [_webhook(each) for each in answer.webhooks]})
 
 
@@ -41,10 +42,10 @@ async def list_webhooks(services: Backends, user_id: UserId) -> Response:
     response_model=schemas.CreatedWebhook,
     responses=problems(*OF_A_USER, *OF_A_BODY, "invalid_webhook", "too_many_webhooks", "webhooks_off"),
 )
-async def create_webhook(services: Backends, user_id: UserId, body: schemas.NewWebhook) -> Response:
+async def create_webhook(services: Backends, caller: RequestCaller, body: schemas.NewWebhook) -> Response:
     """Create a webhook. Its secret is shown this once; the first event is a `webhook.test`."""
     request = mail_pb2.CreateWebhookRequest(
-        user_id=user_id,
+        user_id=caller.user_id,
         url=body.url,
         event_types=body.events,
         is_limited=body.mailbox_ids is not None,
@@ -59,9 +60,9 @@ async def create_webhook(services: Backends, user_id: UserId, body: schemas.NewW
 
 
 @router.get("/{id}", response_model=schemas.Webhook, responses=problems(*_OF_A_WEBHOOK))
-async def get_webhook(services: Backends, user_id: UserId, webhook_id: WebhookId) -> Response:
+async def get_webhook(services: Backends, caller: RequestCaller, webhook_id: WebhookId) -> Response:
     """Return a webhook of the application."""
-    request = mail_pb2.GetWebhookRequest(user_id=user_id, webhook_id=webhook_id)
+    request = mail_pb2.GetWebhookRequest(user_id=caller.user_id, webhook_id=webhook_id)
     return json_response_from(_webhook((await call(services.webhooks.GetWebhook, request)).webhook))
 
 
@@ -69,14 +70,14 @@ async def get_webhook(services: Backends, user_id: UserId, webhook_id: WebhookId
     "/{id}", response_model=schemas.Webhook, responses=problems(*_OF_A_WEBHOOK, *OF_A_BODY, "invalid_webhook")
 )
 async def update_webhook(
-    services: Backends, user_id: UserId, webhook_id: WebhookId, body: schemas.WebhookChanges
+    services: Backends, caller: RequestCaller, webhook_id: WebhookId, body: schemas.WebhookChanges
 ) -> Response:
     """Change a webhook, disable it or enable it again, which goes on where it stopped.
 
     Where other events, mailboxes or another order are asked for, `chain_start` is true in the next ones.
     """
     request = mail_pb2.UpdateWebhookRequest(
-        user_id=user_id,
+        user_id=caller.user_id,
         webhook_id=webhook_id,
         url=body.url,
         description=body.description,
@@ -92,9 +93,9 @@ async def update_webhook(
 
 
 @router.delete("/{id}", status_code=HTTPStatus.NO_CONTENT, responses=problems(*_OF_A_WEBHOOK))
-async def delete_webhook(services: Backends, user_id: UserId, webhook_id: WebhookId) -> Response:
+async def delete_webhook(services: Backends, caller: RequestCaller, webhook_id: WebhookId) -> Response:
     """Delete a webhook with its deliveries."""
-    request = mail_pb2.DeleteWebhookRequest(user_id=user_id, webhook_id=webhook_id)
+    request = mail_pb2.DeleteWebhookRequest(user_id=caller.user_id, webhook_id=webhook_id)
     await call(services.webhooks.DeleteWebhook, request)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -105,11 +106,11 @@ async def delete_webhook(services: Backends, user_id: UserId, webhook_id: Webhoo
     responses=problems(*_OF_A_WEBHOOK, *OF_A_BODY, "webhooks_off"),
 )
 async def rotate_webhook_secret(
-    services: Backends, user_id: UserId, webhook_id: WebhookId, body: schemas.SecretRotation
+    services: Backends, caller: RequestCaller, webhook_id: WebhookId, body: schemas.SecretRotation
 ) -> Response:
     """Make another secret. Deliveries bear the signatures of both until the overlap ends; an earlier one ends now."""
     request = mail_pb2.RotateWebhookSecretRequest(
-        user_id=user_id, webhook_id=webhook_id, overlap_seconds=body.overlap_seconds
+        user_id=caller.user_id, webhook_id=webhook_id, overlap_seconds=body.overlap_seconds
     )
     return json_response_from({"secret": (await call(services.webhooks.RotateWebhookSecret, request)).secret})
 
@@ -120,17 +121,17 @@ async def rotate_webhook_secret(
     response_model=schemas.Delivery,
     responses=problems(*_OF_A_WEBHOOK),
 )
-async def test_webhook(services: Backends, user_id: UserId, webhook_id: WebhookId) -> Response:
+async def test_webhook(services: Backends, caller: RequestCaller, webhook_id: WebhookId) -> Response:
     """Send a `webhook.test`, also to a webhook that is disabled; the deliveries show what comes of it."""
-    request = mail_pb2.TestWebhookRequest(user_id=user_id, webhook_id=webhook_id)
+    request = mail_pb2.TestWebhookRequest(user_id=caller.user_id, webhook_id=webhook_id)
     delivery = (await call(services.webhooks.TestWebhook, request)).delivery
     return json_response_from(_delivery(delivery), status=HTTPStatus.ACCEPTED)
 
 
 @router.post("/{id}/enable", response_model=schemas.Webhook, responses=problems(*_OF_A_WEBHOOK))
-async def enable_webhook(services: Backends, user_id: UserId, webhook_id: WebhookId) -> Response:
+async def enable_webhook(services: Backends, caller: RequestCaller, webhook_id: WebhookId) -> Response:
     """Enable a webhook: it goes on where it stopped, as far as changes are kept."""
-    request = mail_pb2.EnableWebhookRequest(user_id=user_id, webhook_id=webhook_id)
+    request = mail_pb2.EnableWebhookRequest(user_id=caller.user_id, webhook_id=webhook_id)
     return json_response_from(_webhook((await call(services.webhooks.EnableWebhook, request)).webhook))
 
 
@@ -140,11 +141,11 @@ async def enable_webhook(services: Backends, user_id: UserId, webhook_id: Webhoo
     responses=problems(*_OF_A_WEBHOOK, "invalid_page_token"),
 )
 async def list_webhook_deliveries(
-    services: Backends, user_id: UserId, webhook_id: WebhookId, query: Annotated[schemas.DeliveriesQuery, Query()]
+    services: Backends, caller: RequestCaller, webhook_id: WebhookId, query: Annotated[schemas.DeliveriesQuery, Query()]
 ) -> Response:
     """List what was sent, newest first, with the last tries of each: delivered events for some days, others for 30."""
     request = mail_pb2.ListWebhookDeliveriesRequest(
-        user_id=user_id,
+        user_id=caller.user_id,
         webhook_id=webhook_id,
         state=query.state or "",
         page_size=query.limit,
@@ -162,10 +163,12 @@ async def list_webhook_deliveries(
     responses=problems(*_OF_A_WEBHOOK, "delivery_not_found"),
 )
 async def retry_webhook_delivery(
-    services: Backends, user_id: UserId, webhook_id: WebhookId, delivery_id: DeliveryId
+    services: Backends, caller: RequestCaller, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> Response:
     """Send an event once more by itself, whatever came of it: parked ones are closed in this way."""
-    request = mail_pb2.RetryWebhookDeliveryRequest(user_id=user_id, webhook_id=webhook_id, delivery_id=delivery_id)
+    request = mail_pb2.RetryWebhookDeliveryRequest(
+        user_id=caller.user_id, webhook_id=webhook_id, delivery_id=delivery_id
+    )
     delivery = (await call(services.webhooks.RetryWebhookDelivery, request)).delivery
     return json_response_from(_delivery(delivery), status=HTTPStatus.ACCEPTED)
 
@@ -175,9 +178,11 @@ async def retry_webhook_delivery(
     status_code=HTTPStatus.NO_CONTENT,
     responses=problems(*_OF_A_WEBHOOK, *OF_A_BODY, "invalid_since"),
 )
-async def replay_webhook(services: Backends, user_id: UserId, webhook_id: WebhookId, body: schemas.Replay) -> Response:
+async def replay_webhook(
+    services: Backends, caller: RequestCaller, webhook_id: WebhookId, body: schemas.Replay
+) -> Response:
     """Send again, in order and with the same ids, what followed a position in its mailbox, or a time in all of them."""
-    request = mail_pb2.ReplayWebhookRequest(user_id=user_id, webhook_id=webhook_id)
+    request = mail_pb2.ReplayWebhookRequest(user_id=caller.user_id, webhook_id=webhook_id)
     if isinstance(body.since, datetime):
         request.time.FromDatetime(body.since.astimezone(UTC))
     else:

@@ -184,6 +184,16 @@ class TestUser:
             assert statuses == [*([200] * limit.amount), 429]
             assert (await gateway.http.get("/emails/addresses", headers=grace)).status_code == 200
 
+    async def test_is_counted_once_for_a_request_in_which_several_parts_ask_for_them(
+        self, open_gateway: OpenGateway, redis: Redis
+    ) -> None:
+        limit = RateLimit(RateLimitItemPerHour(3, namespace=secrets.token_hex(8)), Counters(redis), policy="user")
+        async with open_gateway(user_limit=limit) as gateway:
+            body = {"email": "ada@example.com", "count": 1}
+            started = await gateway.http.post("/emails/sync", json=body, headers=gateway.as_user("ada"))
+        _, remaining, _ = _standing(started.headers["ratelimit"])
+        assert remaining == 2
+
     async def test_is_not_counted_for_tokens_that_are_not_theirs(
         self, open_gateway: OpenGateway, auth: FakeAuth, redis: Redis, limit: RateLimitItem
     ) -> None:

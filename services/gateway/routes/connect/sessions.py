@@ -8,11 +8,11 @@ from fastapi import Request, Response
 from mailroom.auth.v1 import auth_pb2
 from mailroom.mail.v1.mail_pb2 import RefreshMailboxesRequest
 
-from services.gateway.bearer import SignedIn
+from services.gateway.bearer import RequestCaller
 from services.gateway.client_info import RequestClient
 from services.gateway.clients import Services
 from services.gateway.conversions import rfc3339
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.requests.path_parameters import ConnectSessionId
@@ -39,8 +39,7 @@ log = structlog.get_logger()
 async def create_connect_session(
     request: Request,
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     body: NewConnectSession,
 ) -> Response:
     """Create a session in which a user of the application connects a mailbox: send their browser to its `url`.
@@ -79,8 +78,7 @@ async def create_connect_session(
 )
 async def complete_connect_session(
     services: Backends,
-    user_id: UserId,
-    caller: SignedIn,
+    caller: RequestCaller,
     client: RequestClient,
     session_id: ConnectSessionId,
     body: ConnectCode,
@@ -94,7 +92,7 @@ async def complete_connect_session(
         application_id=caller.application_id, session_id=session_id, code=body.code, client=client
     )
     answer = await call(services.connect.CompleteConnectSession, request)
-    await _refresh_mailbox(services, user_id, answer.account.account_id)
+    await _refresh_mailbox(services, caller.user_id, answer.account.account_id)
     mailbox: ConnectedMailbox = {
         "mailbox_id": answer.account.account_id,
         "email": answer.account.email,

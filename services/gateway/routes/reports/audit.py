@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import Query, Response
 from mailroom.auth.v1 import auth_pb2
 
-from services.gateway.bearer import SignedIn
+from services.gateway.bearer import RequestCaller
 from services.gateway.conversions import rfc3339
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_USER
 from services.gateway.requests.routing import Router
@@ -22,8 +22,7 @@ router = Router(prefix="/audit", tags=["audit"])
 @router.get("/events", response_model=AuditEvents, responses=problems(*OF_A_USER, "invalid_page_token"))
 async def list_audit_events(
     services: Backends,
-    user_id: UserId,  # noqa: ARG001 - counts the request
-    caller: SignedIn,
+    caller: RequestCaller,
     query: Annotated[AuditQuery, Query()],
 ) -> Response:
     """List the events of all users and API keys of the application, newest first.

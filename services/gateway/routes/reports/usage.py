@@ -7,7 +7,8 @@ from fastapi import Query, Response
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway import conversions
-from services.gateway.dependencies import Backends, UserId
+from services.gateway.bearer import RequestCaller
+from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
 from services.gateway.problems.error_codes import OF_A_USER
 from services.gateway.requests.routing import Router
@@ -23,12 +24,14 @@ router = Router(prefix="/usage", tags=["usage"])
     response_model=Usage,
     responses=problems(*OF_A_USER, "invalid_account_id", "mailbox_not_found", "ambiguous_address"),
 )
-async def get_usage(services: Backends, user_id: UserId, query: Annotated[UsageQuery, Query()]) -> Response:
+async def get_usage(services: Backends, caller: RequestCaller, query: Annotated[UsageQuery, Query()]) -> Response:
     """Count what the application, or one of its mailboxes, used by the hour, and its mailboxes by state.
 
     The counts of the present hour lag by some seconds. They are kept for a week, also of disconnected mailboxes.
     """
-    request = mail_pb2.GetUsageRequest(user_id=user_id, mailbox=conversions.selector_of(query), hours=query.hours)
+    request = mail_pb2.GetUsageRequest(
+        user_id=caller.user_id, mailbox=conversions.selector_of(query), hours=query.hours
+    )
     answer = await call(services.usage.GetUsage, request)
     return json_response_from(
         {

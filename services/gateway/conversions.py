@@ -1,4 +1,4 @@
-"""Conversion of protobuf messages to the JSON of the public API, and of parameters to protobuf."""
+"""Conversions between protobuf and the JSON of the public API that several routes share."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -9,32 +9,22 @@ from mailroom.auth.v1 import auth_pb2
 from mailroom.mail.v1 import mail_pb2
 
 from services.gateway.schemas.addresses import AccessStatus, Address, Mailbox
-from services.gateway.schemas.changes import Change, ChangeType, LabelName
+from services.gateway.schemas.changes import LabelName
 from services.gateway.schemas.emails import (
     Attachment,
     Email,
     EmailAddress,
     EmailSummary,
     FilterQuery,
-    Label,
     LabelRole,
     Mark,
 )
 from services.gateway.schemas.requests import MailboxName
 from services.gateway.schemas.sessions import Account, Token
-from services.gateway.schemas.syncs import Sync, SyncState, SyncSummary, Verification, WaitReason
-from services.gateway.schemas.threads import Thread
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OFFSET = len("+00:00")
 
-_SYNC_STATE: dict[int, SyncState] = {
-    mail_pb2.SYNC_STATE_QUEUED: "queued",
-    mail_pb2.SYNC_STATE_RUNNING: "running",
-    mail_pb2.SYNC_STATE_COMPLETED: "completed",
-    mail_pb2.SYNC_STATE_FAILED: "failed",
-    mail_pb2.SYNC_STATE_CANCELLED: "cancelled",
-}
 # Other values are those of a mail service of an earlier or a later release.
 _LABEL_ROLE: dict[int, LabelRole] = {
     mail_pb2.LABEL_ROLE_INBOX: "inbox",
@@ -47,23 +37,6 @@ _LABEL_ROLE: dict[int, LabelRole] = {
 _LABEL_TYPE: dict[int, Literal["system", "user"]] = {
     mail_pb2.LABEL_TYPE_SYSTEM: "system",
     mail_pb2.LABEL_TYPE_USER: "user",
-}
-
-_WAIT_REASON: dict[int, WaitReason] = {
-    mail_pb2.WAIT_REASON_QUOTA: "quota",
-    mail_pb2.WAIT_REASON_QUOTA_PROJECT: "quota_project",
-    mail_pb2.WAIT_REASON_QUOTA_DAY: "quota_day",
-    mail_pb2.WAIT_REASON_QUOTA_SERVICE: "quota_service",
-    mail_pb2.WAIT_REASON_PROVIDER: "provider",
-    mail_pb2.WAIT_REASON_ACCESS: "access",
-    mail_pb2.WAIT_REASON_MAILROOM: "mailroom",
-}
-_CHANGE_KIND: dict[int, ChangeType] = {
-    mail_pb2.CHANGE_KIND_CREATED: "created",
-    mail_pb2.CHANGE_KIND_UPDATED: "updated",
-    mail_pb2.CHANGE_KIND_DELETED: "deleted",
-    mail_pb2.CHANGE_KIND_LABEL_UPDATED: "label_updated",
-    mail_pb2.CHANGE_KIND_LABEL_DELETED: "label_deleted",
 }
 
 
@@ -183,57 +156,6 @@ def _attachment(attachment: mail_pb2.Attachment) -> Attachment:
     }
 
 
-def label(value: mail_pb2.Label, *, mailbox_id: str) -> Label:
-    """Return a label of the mailbox."""
-    return {
-        "id": value.label_id,
-        "mailbox_id": mailbox_id,
-        "name": value.name,
-        "type": _LABEL_TYPE[value.type],
-        "role": _LABEL_ROLE.get(value.role, "none"),
-        "message_count": value.message_count,
-        "unread_count": value.unread_count,
-        "stale_since": rfc3339(value.stale_since_time) if value.HasField("stale_since_time") else None,
-    }
-
-
-def thread(value: mail_pb2.Thread) -> Thread:
-    """Return a thread of a mailbox."""
-    return {
-        "id": value.thread_id,
-        "mailbox_id": value.account_id,
-        "account_id": value.account_id,
-        "subject": value.subject if value.HasField("subject") else None,
-        "snippet": value.snippet,
-        "last_message_at": rfc3339(value.last_message_time),
-        "message_count": value.message_count,
-        "unread_count": value.unread_count,
-        "participants": [email_address(item) for item in value.participants],
-        "labels": list(value.labels),
-        "has_attachments": value.has_attachments,
-    }
-
-
-def change(value: mail_pb2.Change, *, mailbox_id: str) -> Change:
-    """Return a change of a message or of a label of the mailbox."""
-    return {
-        "type": _CHANGE_KIND[value.kind],
-        "id": value.message_id or value.label_id,
-        "mailbox_id": mailbox_id,
-        "email": email_summary(value.message) if value.HasField("message") else None,
-        "label": _label_name(value.label) if value.HasField("label") else None,
-    }
-
-
-def _label_name(value: mail_pb2.Label) -> LabelName:
-    return {
-        "id": value.label_id,
-        "name": value.name,
-        "type": _LABEL_TYPE[value.type],
-        "role": _LABEL_ROLE.get(value.role, "none"),
-    }
-
-
 def account(account: auth_pb2.Account) -> Account:
     """Return a connected account."""
     by = account.reconnect_by_time if account.HasField("reconnect_by_time") else None
@@ -276,50 +198,11 @@ def mailbox(mailbox: mail_pb2.Mailbox) -> Mailbox:
     }
 
 
-def _verification(value: mail_pb2.Verification) -> Verification:
+def label_name(value: mail_pb2.Label) -> LabelName:
+    """Return what changes and lists show of a label alike."""
     return {
-        "done": value.done,
-        "missing": value.missing_count,
-        "extra": value.extra_count,
-        "drift": value.drift_count,
-        "digest": value.digest or None,
-    }
-
-
-def sync(value: mail_pb2.Sync) -> Sync:
-    """Return a sync with its progress and dead letters."""
-    return {
-        **sync_summary(value),
-        "dead_letters": [
-            {"external_id": item.external_id, "reason": item.reason, "attempts": item.attempts}
-            for item in value.dead_letters
-        ],
-    }
-
-
-def sync_summary(value: mail_pb2.Sync) -> SyncSummary:
-    """Return a sync as lists show it."""
-    return {
-        "id": value.sync_id,
-        "mailbox_id": value.account_id,
-        "account_id": value.account_id,
-        "email": value.email,
-        "state": _SYNC_STATE[value.state],
-        "count": value.newest_count if value.HasField("newest_count") else "all",
-        "listed": value.listed_count,
-        "stored": value.stored_count,
-        "pending": value.pending_count,
-        "dead_letter_count": value.dead_letter_count,
-        "units_spent": value.units_spent,
-        "units_per_message": value.units_per_message if value.HasField("units_per_message") else None,
-        "eta_seconds": value.eta_seconds if value.HasField("eta_seconds") else None,
-        "verification": _verification(value.verification) if value.HasField("verification") else None,
-        "error": value.error or None,
-        "last_error": value.last_error or None,
-        "access_denied_reason": value.access_denied_reason or None,
-        "waiting_until": rfc3339(value.waiting_until_time) if value.HasField("waiting_until_time") else None,
-        "waiting_for": _WAIT_REASON.get(value.waiting_for),
-        "progress_at": rfc3339(value.progress_time) if value.HasField("progress_time") else None,
-        "created_at": rfc3339(value.create_time),
-        "ended_at": rfc3339(value.end_time) if value.HasField("end_time") else None,
+        "id": value.label_id,
+        "name": value.name,
+        "type": _LABEL_TYPE[value.type],
+        "role": _LABEL_ROLE.get(value.role, "none"),
     }

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import Header, Query, Response
-from mailroom.mail.v1.mail_pb2 import ListChangesRequest, ListChangesResponse
+from mailroom.mail.v1 import mail_pb2
 from pydantic_core import to_json
 
 from services.gateway import conversions
@@ -22,10 +22,18 @@ from services.gateway.problems.error_codes import OF_A_MAILBOX
 from services.gateway.requests.prefer_header import WaitSeconds, applied
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.schemas.changes import ChangePage, ChangesQuery, StreamQuery
+from services.gateway.schemas.changes import Change, ChangePage, ChangesQuery, ChangeType, StreamQuery
 from services.gateway.schemas.requests import NO_NUL
 
 router = Router(prefix="/emails", tags=["emails"])
+
+_CHANGE_KIND: dict[int, ChangeType] = {
+    mail_pb2.CHANGE_KIND_CREATED: "created",
+    mail_pb2.CHANGE_KIND_UPDATED: "updated",
+    mail_pb2.CHANGE_KIND_DELETED: "deleted",
+    mail_pb2.CHANGE_KIND_LABEL_UPDATED: "label_updated",
+    mail_pb2.CHANGE_KIND_LABEL_DELETED: "label_deleted",
+}
 
 _RESPONSES = problems(*OF_A_MAILBOX, "invalid_since", "resync_required")
 # Changes of an event, and seconds between two signs of life.
@@ -47,7 +55,7 @@ async def list_changes(
     Without `since` the answer is the present position. With `Prefer: wait=N` it comes with the next change, at the
     latest after N seconds. A position older than 30 days is 410 `resync_required`.
     """
-    request = ListChangesRequest(
+    request = mail_pb2.ListChangesRequest(
         user_id=caller.user_id,
         mailbox=conversions.selector_of(query),
         since=query.since,
@@ -88,7 +96,7 @@ async def stream_changes(
     Without a position the first event tells the present one. The stream ends with the access token, and when its
     session or key ends: connect again with the last `id`.
     """
-    request = ListChangesRequest(
+    request = mail_pb2.ListChangesRequest(
         user_id=caller.user_id,
         mailbox=conversions.selector_of(query),
         since=last_event_id or query.since,
@@ -100,7 +108,7 @@ async def stream_changes(
 
 
 async def follow(
-    request: ListChangesRequest,
+    request: mail_pb2.ListChangesRequest,
     *,
     services: Services,
     polls: LongPolls,
@@ -122,9 +130,20 @@ async def follow(
         request.wait_seconds = 0 if page.has_more else min(_HEARTBEAT_SECONDS, seconds_left)
 
 
-def _body(page: ListChangesResponse) -> ChangePage:
+def _body(page: mail_pb2.ListChangesResponse) -> ChangePage:
     return {
-        "changes": [conversions.change(item, mailbox_id=page.account_id) for item in page.changes],
+        "changes": [_change(item, mailbox_id=page.account_id) for item in page.changes],
         "next_since": page.position,
         "has_more": page.has_more,
+    }
+
+
+def _change(value: mail_pb2.Change, *, mailbox_id: str) -> Change:
+    """Return a change of a message or of a label of the mailbox."""
+    return {
+        "type": _CHANGE_KIND[value.kind],
+        "id": value.message_id or value.label_id,
+        "mailbox_id": mailbox_id,
+        "email": conversions.email_summary(value.message) if value.HasField("message") else None,
+        "label": conversions.label_name(value.label) if value.HasField("label") else None,
     }

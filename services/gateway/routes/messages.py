@@ -3,11 +3,7 @@
 from typing import Annotated
 
 from fastapi import Query, Response
-from mailroom.mail.v1.mail_pb2 import (
-    GetMessageRequest,
-    GetMessageResponse,
-    ListLabelsRequest,
-)
+from mailroom.mail.v1 import mail_pb2
 
 from services.gateway import conversions
 from services.gateway.bearer import RequestCaller
@@ -20,7 +16,7 @@ from services.gateway.requests.path_parameters import EmailId
 from services.gateway.requests.routing import Router
 from services.gateway.responses import email_response, json_response_from
 from services.gateway.routes.downloads import pictures_of
-from services.gateway.schemas.emails import Email, LabelList
+from services.gateway.schemas.emails import Email, Label, LabelList
 from services.gateway.schemas.requests import MailboxQuery
 from services.kit.rpc.client import call
 
@@ -33,9 +29,10 @@ router = Router(prefix="/emails", tags=["emails"])
 async def list_labels(services: Backends, caller: RequestCaller, query: Annotated[MailboxQuery, Query()]) -> Response:
     """List the labels of one mailbox, by name."""
     answer = await call(
-        services.messages.ListLabels, ListLabelsRequest(user_id=caller.user_id, mailbox=conversions.selector_of(query))
+        services.messages.ListLabels,
+        mail_pb2.ListLabelsRequest(user_id=caller.user_id, mailbox=conversions.selector_of(query)),
     )
-    labels = [conversions.label(item, mailbox_id=answer.account_id) for item in answer.labels]
+    labels = [_label(item, mailbox_id=answer.account_id) for item in answer.labels]
     return json_response_from({"labels": labels})
 
 
@@ -55,14 +52,26 @@ async def get_email(
     """Get one message with headers, bodies and attachments."""
     async with shares.messages.of(caller.user_id):
         answer = await call(
-            services.messages.GetMessage, GetMessageRequest(user_id=caller.user_id, message_id=email_id)
+            services.messages.GetMessage, mail_pb2.GetMessageRequest(user_id=caller.user_id, message_id=email_id)
         )
         return await email_response(await whole_email(answer, safe_html, user_id=caller.user_id))
 
 
-async def whole_email(message: GetMessageResponse, safe_html: SafeHtml, *, user_id: str) -> Email:
+async def whole_email(message: mail_pb2.GetMessageResponse, safe_html: SafeHtml, *, user_id: str) -> Email:
     """Return a message with its HTML sanitised."""
     html = None
     if message.HasField("html"):
         html = await safe_html.of(message.html, text=message.text, pictures=pictures_of(message), user_id=user_id)
     return conversions.email(message, html=html)
+
+
+def _label(value: mail_pb2.Label, *, mailbox_id: str) -> Label:
+    """Return a label of the mailbox."""
+    return {
+        "id": value.label_id,
+        "mailbox_id": mailbox_id,
+        **conversions.label_name(value),
+        "message_count": value.message_count,
+        "unread_count": value.unread_count,
+        "stale_since": conversions.rfc3339(value.stale_since_time) if value.HasField("stale_since_time") else None,
+    }

@@ -157,7 +157,7 @@ async def redeem_sign_in(
     )
     answer = await call(services.sign_in.RedeemSignIn, request)
     if caller and (linked := answer.linked_account_id):
-        if await _refresh_mailboxes(services, caller.user_id, caller.token, linked_account_id=linked):
+        if await refresh_mailboxes(services, caller.user_id, caller.token, account_id=linked):
             raise AppError(
                 Kind.INVALID, "invalid_hand_off", "The mailbox is being disconnected; start again in a moment."
             )
@@ -172,7 +172,7 @@ async def redeem_sign_in(
         )
     response = json_response_from(session_tokens(answer))
     if answer.user_id:
-        response.background = BackgroundTask(_refresh_mailboxes, services, answer.user_id, answer.access_token)
+        response.background = BackgroundTask(refresh_mailboxes, services, answer.user_id, answer.access_token)
     return response
 
 
@@ -194,16 +194,14 @@ async def list_signing_keys(keys: Keys) -> Response:
     return Response(document, headers=headers, media_type="application/jwk-set+json")
 
 
-async def _refresh_mailboxes(
-    services: Services, user_id: str, access_token: str, *, linked_account_id: str = ""
-) -> bool:
-    """Let mail learn of the sign-in or link, so that it goes on with mailboxes whose access is back.
+async def refresh_mailboxes(services: Services, user_id: str, token: str, *, account_id: str = "") -> bool:
+    """Let mail learn of a sign-in, or that an account was linked or connected: it goes on where access is back.
 
-    Returns whether the mailbox of a linked account is being disconnected, with which the link ends. Without this call
-    mail finds out by itself, later: a sign-in never fails or waits for mail, and a link does not fail without mail.
+    `token` proves the user or key. Returns whether the mailbox of the account is being disconnected, with which the
+    link ends. Without this call mail finds out by itself, later: nothing fails or waits for long without mail.
     """
-    act_for(access_token)
-    request = mail_pb2.RefreshMailboxesRequest(user_id=user_id, account_id=linked_account_id)
+    act_for(token)
+    request = mail_pb2.RefreshMailboxesRequest(user_id=user_id, account_id=account_id)
     try:
         return (await call(services.mailboxes.RefreshMailboxes, request, timeout=_REFRESH_TIMEOUT)).disconnected
     except AppError as error:

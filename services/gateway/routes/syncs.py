@@ -21,11 +21,38 @@ from services.gateway.requests.path_parameters import SyncId
 from services.gateway.requests.prefer_header import WaitSeconds, applied
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.schemas.syncs import Sync, SyncListQuery, SyncPage, SyncRequest, VerifyRequest
+from services.gateway.schemas.syncs import (
+    Sync,
+    SyncListQuery,
+    SyncPage,
+    SyncRequest,
+    SyncState,
+    SyncSummary,
+    Verification,
+    VerifyRequest,
+    WaitReason,
+)
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 
 router = Router(prefix="/emails", tags=["syncs"])
+
+_SYNC_STATE: dict[int, SyncState] = {
+    mail_pb2.SYNC_STATE_QUEUED: "queued",
+    mail_pb2.SYNC_STATE_RUNNING: "running",
+    mail_pb2.SYNC_STATE_COMPLETED: "completed",
+    mail_pb2.SYNC_STATE_FAILED: "failed",
+    mail_pb2.SYNC_STATE_CANCELLED: "cancelled",
+}
+_WAIT_REASON: dict[int, WaitReason] = {
+    mail_pb2.WAIT_REASON_QUOTA: "quota",
+    mail_pb2.WAIT_REASON_QUOTA_PROJECT: "quota_project",
+    mail_pb2.WAIT_REASON_QUOTA_DAY: "quota_day",
+    mail_pb2.WAIT_REASON_QUOTA_SERVICE: "quota_service",
+    mail_pb2.WAIT_REASON_PROVIDER: "provider",
+    mail_pb2.WAIT_REASON_ACCESS: "access",
+    mail_pb2.WAIT_REASON_MAILROOM: "mailroom",
+}
 
 _ENDED = (mail_pb2.SYNC_STATE_COMPLETED, mail_pb2.SYNC_STATE_FAILED, mail_pb2.SYNC_STATE_CANCELLED)
 
@@ -58,7 +85,7 @@ class _Watch:
             sync = await self._look_if_possible(sync)
         ended_in_time = self.wait_seconds > 0 and sync.state in _ENDED
         return json_response_from(
-            conversions.sync(sync),
+            _sync(sync),
             status=HTTPStatus.OK if ended_in_time else HTTPStatus.ACCEPTED,
             headers={"Location": f"/emails/syncs/{sync.sync_id}", **applied(self.wait_seconds)},
         )
@@ -127,7 +154,7 @@ async def list_syncs(services: Backends, caller: RequestCaller, query: Annotated
         user_id=caller.user_id, mailbox=conversions.selector_of(query), page_size=query.limit, page_token=query.cursor
     )
     page = await call(services.syncs.ListSyncs, request)
-    syncs = [conversions.sync_summary(item) for item in page.syncs]
+    syncs = [_sync_summary(item) for item in page.syncs]
     return json_response_from({"syncs": syncs, "next_cursor": page.next_page_token or None})
 
 
@@ -138,7 +165,7 @@ async def list_syncs(services: Backends, caller: RequestCaller, query: Annotated
 )
 async def get_sync(watch: Watch, sync_id: SyncId) -> Response:
     """Get a sync; with `Prefer: wait=N` the answer comes when it ends, at the latest after N seconds."""
-    return json_response_from(conversions.sync(await watch.look(sync_id)), headers=applied(watch.wait_seconds))
+    return json_response_from(_sync(await watch.look(sync_id)), headers=applied(watch.wait_seconds))
 
 
 @router.delete(
@@ -149,7 +176,7 @@ async def get_sync(watch: Watch, sync_id: SyncId) -> Response:
 async def cancel_sync(services: Backends, caller: RequestCaller, sync_id: SyncId) -> Response:
     """Cancel a sync: stored messages stay, queued ones are not fetched. An ended sync stays as it is."""
     request = mail_pb2.CancelSyncRequest(user_id=caller.user_id, sync_id=sync_id)
-    return json_response_from(conversions.sync((await call(services.syncs.CancelSync, request)).sync))
+    return json_response_from(_sync((await call(services.syncs.CancelSync, request)).sync))
 
 
 @router.post(
@@ -163,4 +190,55 @@ async def retry_sync(services: Backends, caller: RequestCaller, sync_id: SyncId)
     request = mail_pb2.RetrySyncRequest(user_id=caller.user_id, sync_id=sync_id)
     sync = (await call(services.syncs.RetrySync, request)).sync
     headers = {"Location": f"/emails/syncs/{sync.sync_id}"}
-    return json_response_from(conversions.sync(sync), status=HTTPStatus.ACCEPTED, headers=headers)
+    return json_response_from(_sync(sync), status=HTTPStatus.ACCEPTED, headers=headers)
+
+
+def _sync(value: mail_pb2.Sync) -> Sync:
+    """Return a sync with its progress and dead letters."""
+    return {
+        **_sync_summary(value),
+        "dead_letters": [
+            {"external_id": item.external_id, "reason": item.reason, "attempts": item.attempts}
+            for item in value.dead_letters
+        ],
+    }
+
+
+def _sync_summary(value: mail_pb2.Sync) -> SyncSummary:
+    """Return a sync as lists show it."""
+    return {
+        "id": value.sync_id,
+        "mailbox_id": value.account_id,
+        "account_id": value.account_id,
+        "email": value.email,
+        "state": _SYNC_STATE[value.state],
+        "count": value.newest_count if value.HasField("newest_count") else "all",
+        "listed": value.listed_count,
+        "stored": value.stored_count,
+        "pending": value.pending_count,
+        "dead_letter_count": value.dead_letter_count,
+        "units_spent": value.units_spent,
+        "units_per_message": value.units_per_message if value.HasField("units_per_message") else None,
+        "eta_seconds": value.eta_seconds if value.HasField("eta_seconds") else None,
+        "verification": _verification(value.verification) if value.HasField("verification") else None,
+        "error": value.error or None,
+        "last_error": value.last_error or None,
+        "access_denied_reason": value.access_denied_reason or None,
+        "waiting_until": conversions.rfc3339(value.waiting_until_time)
+        if value.HasField("waiting_until_time")
+        else None,
+        "waiting_for": _WAIT_REASON.get(value.waiting_for),
+        "progress_at": conversions.rfc3339(value.progress_time) if value.HasField("progress_time") else None,
+        "created_at": conversions.rfc3339(value.create_time),
+        "ended_at": conversions.rfc3339(value.end_time) if value.HasField("end_time") else None,
+    }
+
+
+def _verification(value: mail_pb2.Verification) -> Verification:
+    return {
+        "done": value.done,
+        "missing": value.missing_count,
+        "extra": value.extra_count,
+        "drift": value.drift_count,
+        "digest": value.digest or None,
+    }

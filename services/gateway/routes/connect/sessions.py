@@ -3,14 +3,11 @@
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-import structlog
 from fastapi import Request, Response
 from mailroom.auth.v1 import auth_pb2
-from mailroom.mail.v1.mail_pb2 import RefreshMailboxesRequest
 
 from services.gateway.bearer import RequestCaller
 from services.gateway.client_info import RequestClient
-from services.gateway.clients import Services
 from services.gateway.conversions import rfc3339
 from services.gateway.dependencies import Backends
 from services.gateway.openapi import problems
@@ -18,16 +15,12 @@ from services.gateway.problems.error_codes import OF_A_BODY, OF_A_USER
 from services.gateway.requests.path_parameters import ConnectSessionId
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
+from services.gateway.routes.sign_in import refresh_mailboxes
 from services.gateway.schemas.connect import ConnectCode, ConnectedMailbox, ConnectSession, NewConnectSession
 from services.kit.errors import AppError, Kind
 from services.kit.rpc.client import call
 
 router = Router(prefix="/connect/sessions", tags=["connect"])
-
-# Seconds.
-_REFRESH_TIMEOUT = 5.0
-
-log = structlog.get_logger()
 
 
 @router.post(
@@ -92,7 +85,10 @@ async def complete_connect_session(
         application_id=caller.application_id, session_id=session_id, code=body.code, client=client
     )
     answer = await call(services.connect.CompleteConnectSession, request)
-    await _refresh_mailbox(services, caller.user_id, answer.account.account_id)
+    if await refresh_mailboxes(services, caller.user_id, caller.token, account_id=answer.account.account_id):
+        raise AppError(
+            Kind.INVALID, "invalid_connect_code", "The mailbox is being disconnected; start again in a moment."
+        )
     mailbox: ConnectedMailbox = {
         "mailbox_id": answer.account.account_id,
         "email": answer.account.email,
@@ -101,20 +97,3 @@ async def complete_connect_session(
         "external_user_id": answer.user.external_user_id,
     }
     return json_response_from(mailbox)
-
-
-async def _refresh_mailbox(services: Services, user_id: str, account_id: str) -> None:
-    """Let mail learn of the connection, which does not fail without that: mail finds it out by itself, later.
-
-    Raises AppError invalid_connect_code: the mailbox is being disconnected, which ends this connection of it, too.
-    """
-    request = RefreshMailboxesRequest(user_id=user_id, account_id=account_id)
-    try:
-        answer = await call(services.mailboxes.RefreshMailboxes, request, timeout=_REFRESH_TIMEOUT)
-    except AppError as error:
-        log.warning("mail was not told of a connection", reason=error.reason)
-        return
-    if answer.disconnected:
-        raise AppError(
-            Kind.INVALID, "invalid_connect_code", "The mailbox is being disconnected; start again in a moment."
-        )

@@ -3,7 +3,7 @@
 import hashlib
 
 from services.mail.model import PageTrail
-from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.errors import ProviderUnavailableError
 
 # Pages that are remembered beside the marked one: a circle of as many is noticed where it closes.
 _REMEMBERED = 16

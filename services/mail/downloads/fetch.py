@@ -20,10 +20,9 @@ from services.mail.ids import PublicId
 from services.mail.model import Mailbox
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaUnavailableError, QuotaWaitError
-from services.mail.providers.base import (
+from services.mail.providers.base import DownloadSession, DownloadSource, Write
+from services.mail.providers.errors import (
     AccessDeniedError,
-    DownloadSession,
-    DownloadSource,
     MessageGoneError,
     PartMissingError,
     ProviderError,
@@ -31,7 +30,6 @@ from services.mail.providers.base import (
     RateLimitedError,
     RejectedError,
     TooConcurrentError,
-    Write,
 )
 from services.mail.store.connection import Pool
 from services.mail.store.reading import downloads as store

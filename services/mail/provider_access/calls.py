@@ -12,15 +12,8 @@ from services.mail.model import Mailbox, Measure
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
-from services.mail.providers.base import (
-    LimitError,
-    MailboxSession,
-    NoAnswerError,
-    OwnLimitError,
-    Provider,
-    TooConcurrentError,
-    Writing,
-)
+from services.mail.providers.base import MailboxSession, Provider, Writing
+from services.mail.providers.errors import LimitError, NoAnswerError, OwnLimitError, TooConcurrentError
 from services.mail.usage import UsageCounter
 
 # Default wait for quota in seconds: less than claiming the mailbox again costs.

@@ -8,7 +8,7 @@ from functools import partial
 
 from services.mail.model import Mailbox
 from services.mail.provider_access.quota import Quota, QuotaUnavailableError, QuotaWaitError, Taken
-from services.mail.providers.base import OwnLimitError, ProviderUnavailableError
+from services.mail.providers.errors import OwnLimitError, ProviderUnavailableError
 
 
 class OwnBuckets:

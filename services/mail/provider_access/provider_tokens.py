@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.mail.model import Mailbox
-from services.mail.providers.base import AccessDeniedError, TokenRefusedError
+from services.mail.providers.errors import AccessDeniedError, TokenRefusedError
 
 # A token must not expire during a call.
 _MARGIN = timedelta(seconds=60)

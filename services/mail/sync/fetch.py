@@ -10,15 +10,8 @@ import structlog
 from services.kit.errors import AppError
 from services.mail.model import FetchItem, Lane, ProviderMessage
 from services.mail.provider_access.quota import QuotaWaitError
-from services.mail.providers.base import (
-    FetchResult,
-    Get,
-    LimitError,
-    NoAnswerError,
-    PartialMessage,
-    ProviderError,
-    ProviderUnavailableError,
-)
+from services.mail.providers.base import FetchResult, Get, PartialMessage
+from services.mail.providers.errors import LimitError, NoAnswerError, ProviderError, ProviderUnavailableError
 from services.mail.store import messages
 from services.mail.store.sync import fetch_queue, syncs
 from services.mail.sync import outage

@@ -9,9 +9,9 @@ import structlog
 from services.mail import page_trail
 from services.mail.model import CursorLoss, HistoryDelta, Listing, PageTrail, SyncProgress
 from services.mail.page_trail import EndlessPagesError
-from services.mail.providers.base import (
+from services.mail.providers.base import HistoryPage
+from services.mail.providers.errors import (
     CursorLostError,
-    HistoryPage,
     HistoryRestartedError,
     PageTokenExpiredError,
     ProviderUnavailableError,

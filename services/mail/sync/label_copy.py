@@ -8,7 +8,7 @@ import structlog
 from services.kit.observe.tracing import trace_parent
 from services.mail.model import Label, SyncProgress
 from services.mail.provider_access.quota import QuotaWaitError
-from services.mail.providers.base import ProviderError
+from services.mail.providers.errors import ProviderError
 from services.mail.store import labels
 from services.mail.store.connection import Connection
 from services.mail.store.sync import verification

@@ -15,9 +15,9 @@ from services.mail.model import ListedId, Listing, PageTrail, Sync, SyncProgress
 from services.mail.page_trail import EndlessPagesError
 from services.mail.provider_access.calls import SHORT_WAIT
 from services.mail.provider_access.quota import QuotaWaitError
-from services.mail.providers.base import (
+from services.mail.providers.base import IdPage
+from services.mail.providers.errors import (
     CursorLostError,
-    IdPage,
     LabelGoneError,
     PageTokenExpiredError,
     ProviderUnavailableError,

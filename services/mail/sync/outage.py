@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from services.mail.model import FetchItem
-from services.mail.providers.base import (
+from services.mail.providers.base import FetchResult, Get
+from services.mail.providers.errors import (
     AccessDeniedError,
-    FetchResult,
-    Get,
     MessageGoneError,
     ProviderUnavailableError,
     RejectedError,

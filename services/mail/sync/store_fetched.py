@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import structlog
 
 from services.mail.model import FetchItem, Measure, ProviderMessage
-from services.mail.providers.base import (
-    FetchResult,
+from services.mail.providers.base import FetchResult
+from services.mail.providers.errors import (
     LimitError,
     MessageGoneError,
     NotInThreadError,

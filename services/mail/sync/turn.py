@@ -13,7 +13,8 @@ from services.mail import events
 from services.mail.model import Mailbox, Measure, SyncState, WaitReason
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaUnavailableError
-from services.mail.providers.base import Provider, ProviderError
+from services.mail.providers.base import Provider
+from services.mail.providers.errors import ProviderError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import mailboxes, schedule, watches
 from services.mail.store.control.schedule import Lease, LeaseLostError

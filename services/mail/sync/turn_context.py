@@ -10,7 +10,8 @@ import structlog
 from services.mail.model import Mailbox
 from services.mail.provider_access.calls import SHORT_WAIT, ProviderAccess
 from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
-from services.mail.providers.base import LimitError, MailboxSession, Profile, Provider
+from services.mail.providers.base import MailboxSession, Profile, Provider
+from services.mail.providers.errors import LimitError
 from services.mail.providers.label_ids import mark_ids
 from services.mail.store.connection import Connection
 from services.mail.store.sync import syncs

@@ -5,7 +5,8 @@ import structlog
 from services.kit.errors import AppError
 from services.mail.provider_access.calls import ProviderCalls
 from services.mail.provider_access.quota import QuotaWaitError
-from services.mail.providers.base import MailboxSession, Provider, ProviderError
+from services.mail.providers.base import MailboxSession, Provider
+from services.mail.providers.errors import ProviderError
 from services.mail.store.connection import Connection
 from services.mail.store.control import watches as store
 from services.mail.sync.turn_context import TurnContext

@@ -14,7 +14,7 @@ from services.mail.model import Mailbox, MailboxStatus
 from services.mail.provider_access.own_buckets import OwnBuckets
 from services.mail.provider_access.quota import Quota, QuotaScope, QuotaWaitError
 from services.mail.provider_access.watermarks import NoWatermarks
-from services.mail.providers.base import ProviderUnavailableError, RateLimitedError
+from services.mail.providers.errors import ProviderUnavailableError, RateLimitedError
 from services.mail.providers.gmail.limits import gmail_limits
 from services.mail.providers.limits import Bucket, CallCosts, DayBucket, Per, ProviderLimits
 from tests.support.mail.quota import NothingOwed

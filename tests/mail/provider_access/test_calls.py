@@ -16,7 +16,7 @@ from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import ProviderTokenCache, TokenSource
 from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.provider_access.watermarks import FEW_UNITS, Level, Mark, Watermarks
-from services.mail.providers.base import (
+from services.mail.providers.errors import (
     LimitError,
     NoAnswerError,
     OwnLimitError,

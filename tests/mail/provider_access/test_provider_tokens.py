@@ -7,7 +7,7 @@ import pytest
 
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
-from services.mail.providers.base import AccessDeniedError, ProviderError, TokenRefusedError
+from services.mail.providers.errors import AccessDeniedError, ProviderError, TokenRefusedError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MAILBOX = Mailbox(

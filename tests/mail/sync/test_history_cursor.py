@@ -5,12 +5,8 @@ from dataclasses import replace
 import pytest
 
 from services.mail.model import HistoryDelta, Listing, SyncProgress
-from services.mail.providers.base import (
-    HistoryPage,
-    PageTokenExpiredError,
-    ProviderUnavailableError,
-    RouteMissingError,
-)
+from services.mail.providers.base import HistoryPage
+from services.mail.providers.errors import PageTokenExpiredError, ProviderUnavailableError, RouteMissingError
 from services.mail.store.sync import sync_state
 from services.mail.sync import history
 from services.mail.sync.turn_context import TurnContext

@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from services.mail.model import FetchItem, Lane, ListedId, ProviderMessage, SyncState
-from services.mail.providers.base import FetchResult, MessageGoneError
+from services.mail.providers.base import FetchResult
+from services.mail.providers.errors import MessageGoneError
 from services.mail.store.sync import fetch_queue
 from services.mail.sync.store_fetched import Retries, store_fetched
 from services.mail.sync.turn_context import TurnContext

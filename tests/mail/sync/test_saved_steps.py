@@ -22,17 +22,8 @@ from services.mail.model import (
     WaitReason,
 )
 from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
-from services.mail.providers.base import (
-    CursorLostError,
-    FetchResult,
-    Get,
-    HistoryPage,
-    HistoryRestartedError,
-    IdPage,
-    PartialMessage,
-    Profile,
-    ProviderUnavailableError,
-)
+from services.mail.providers.base import FetchResult, Get, HistoryPage, IdPage, PartialMessage, Profile
+from services.mail.providers.errors import CursorLostError, HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.limits import UNITS
 from services.mail.store.sync import fetch_queue, sync_state
 from services.mail.sync import fetch, history

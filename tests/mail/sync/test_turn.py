@@ -11,7 +11,7 @@ import structlog
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from services.mail.model import Lane, MailboxStatus, SyncState, WaitReason
-from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.gmail.http.deadlines import Deadlines
 from services.mail.store.control.schedule import Lease
 from services.mail.sync.turn import LONGEST_BACKOFF

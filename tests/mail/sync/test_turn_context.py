@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from services.mail.provider_access.quota import QuotaWaitError
-from services.mail.providers.base import RateLimitedError, TooConcurrentError
+from services.mail.providers.errors import RateLimitedError, TooConcurrentError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.sync.turn_context import TurnContext

@@ -5,7 +5,7 @@ import pytest
 from services.mail.model import Lane, SyncState, WaitReason
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
-from services.mail.providers.base import RateLimitedError
+from services.mail.providers.errors import RateLimitedError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.sync.listing import ListingsLagError
 from services.mail.sync.turn_context import ProviderLimitError, TurnContext

@@ -13,7 +13,8 @@ from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.model import SyncState
 from services.mail.provider_access.quota import Quota, Taken
-from services.mail.providers.base import FetchResult, Get, NoAnswerError, ProviderUnavailableError
+from services.mail.providers.base import FetchResult, Get
+from services.mail.providers.errors import NoAnswerError, ProviderUnavailableError
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 from services.mail.store.control import schedule
 from services.mail.sync.fetch import fetch_batch

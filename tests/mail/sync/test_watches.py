@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.mail.providers.base import IdPage, NoAnswerError, ProviderUnavailableError
+from services.mail.providers.base import IdPage
+from services.mail.providers.errors import NoAnswerError, ProviderUnavailableError
 from services.mail.providers.gmail.limits import WATCH_TIMES
 from services.mail.sync import watches
 from services.mail.sync.store_fetched import Retries

@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from services.mail.providers.base import ProviderUnavailableError, RejectedError
+from services.mail.providers.errors import ProviderUnavailableError, RejectedError
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, KeyRange, LookedAt, Page
 
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from services.mail.providers.base import ProviderError
+from services.mail.providers.errors import ProviderError
 from services.mail.providers.folder_history.history import FolderHistory
 from services.mail.providers.folder_history.model import RecordKind, labels_by_message
 from services.mail.providers.folder_history.pass_context import HistoryLimits

@@ -8,17 +8,8 @@ from datetime import UTC, datetime, timedelta
 from services.mail.content import parse_raw
 from services.mail.marks import Mark
 from services.mail.model import HistoryDelta, Label, LabelChange, ListedId, Mailbox, ProviderMessage, Role
-from services.mail.providers.base import (
-    FetchResult,
-    Get,
-    HistoryPage,
-    IdPage,
-    MessageGoneError,
-    PartialMessage,
-    Profile,
-    Tokens,
-    Writing,
-)
+from services.mail.providers.base import FetchResult, Get, HistoryPage, IdPage, PartialMessage, Profile, Tokens, Writing
+from services.mail.providers.errors import MessageGoneError
 from services.mail.providers.limits import Bucket, CallCosts, Per, ProviderLimits
 
 COSTS = CallCosts()

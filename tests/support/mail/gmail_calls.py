@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
 from services.mail.content.model import MissingPart
-from services.mail.providers.base import Get, PartialMessage, ProviderError
+from services.mail.providers.base import Get, PartialMessage
+from services.mail.providers.errors import ProviderError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.client import create_gmail_client

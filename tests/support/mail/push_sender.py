@@ -13,7 +13,7 @@ import httpx
 from services.kit.http.jwks import RETRY_INTERVAL, keys_at
 from services.kit.http.outbound import Egress
 from services.kit.jwks import KeySet
-from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.gmail.push import GmailPush
 from services.mail.providers.gmail.push_sender import Sender
 from services.mail.providers.notifications import HookRequest

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from services.mail.model import HistoryDelta, Label
-from services.mail.providers.base import HistoryPage, Profile, ProviderError
+from services.mail.providers.base import HistoryPage, Profile
+from services.mail.providers.errors import ProviderError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.labels import SYSTEM_LABELS
 from services.mail.providers.gmail.limits import GMAIL_COSTS

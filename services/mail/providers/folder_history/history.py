@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from services.mail.providers.base import ProviderUnavailableError, RejectedError
+from services.mail.providers.errors import ProviderUnavailableError, RejectedError
 from services.mail.providers.folder_history import listing, look, settle
 from services.mail.providers.folder_history.listing import ListingPage
 from services.mail.providers.folder_history.model import KnownFolder, Phase, Record

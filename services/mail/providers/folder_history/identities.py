@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from services.mail.providers.base import ProviderError, RejectedError, UnreadableMessageError
+from services.mail.providers.errors import ProviderError, RejectedError, UnreadableMessageError
 from services.mail.providers.folder_history.model import KnownFolder
 from services.mail.providers.folder_history.pass_context import PassContext, own_id
 from services.mail.store.folder_history import folders, locations

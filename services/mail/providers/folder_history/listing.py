@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.folder_history.identities import identify_places, identify_twins, known_folders
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.folder_history.pass_context import PassContext

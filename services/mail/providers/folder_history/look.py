@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from services.mail.providers.base import ProviderUnavailableError, RejectedError, UnreadableMessageError
+from services.mail.providers.errors import ProviderUnavailableError, RejectedError, UnreadableMessageError
 from services.mail.providers.folder_history.identities import identify_twins
 from services.mail.providers.folder_history.model import KnownFolder, Location, Phase
 from services.mail.providers.folder_history.pass_context import PassContext, ids_of, own_id

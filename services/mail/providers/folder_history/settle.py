@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from services.mail.providers.base import RejectedError, UnreadableMessageError
+from services.mail.providers.errors import RejectedError, UnreadableMessageError
 from services.mail.providers.folder_history.identities import identify_places
 from services.mail.providers.folder_history.model import KnownFolder, Location, Phase
 from services.mail.providers.folder_history.pass_context import PassContext

@@ -12,17 +12,12 @@ import httpx
 
 from services.mail.content.model import MissingPart
 from services.mail.model import Label, ListedId, ProviderMessage
-from services.mail.providers.base import (
+from services.mail.providers.base import FetchResult, Get, HistoryPage, IdPage, PartialMessage, Profile
+from services.mail.providers.errors import (
     CursorLostError,
-    FetchResult,
-    Get,
-    HistoryPage,
-    IdPage,
     LabelGoneError,
     MessageGoneError,
     PageTokenExpiredError,
-    PartialMessage,
-    Profile,
     ProviderError,
     ProviderUnavailableError,
     RouteMissingError,

@@ -12,14 +12,13 @@ from urllib.parse import quote
 
 from services.mail.content.mime.tree import Part
 from services.mail.model import Mailbox
-from services.mail.providers.base import (
+from services.mail.providers.base import Tokens, Write
+from services.mail.providers.errors import (
     MessageGoneError,
     PartMissingError,
     ProviderUnavailableError,
     RejectedError,
-    Tokens,
     UnreadableMessageError,
-    Write,
 )
 from services.mail.providers.gmail.http.calls import json_object, raise_for_status, user_url
 from services.mail.providers.gmail.http.errors import NotFoundError

@@ -8,14 +8,12 @@ from urllib.parse import quote
 import structlog
 
 from services.mail.content.limits import LARGE_BYTES
-from services.mail.providers.base import (
-    FetchResult,
-    Get,
+from services.mail.providers.base import FetchResult, Get, PartialMessage
+from services.mail.providers.errors import (
     LimitError,
     MessageGoneError,
     NoAnswerError,
     NotInThreadError,
-    PartialMessage,
     ProviderError,
     ProviderUnavailableError,
     RejectedError,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.mail.content.text.clean import clean_text
-from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.errors import ProviderUnavailableError
 
 # Fields of a listing other than its array.
 _OF_A_LISTING = frozenset({"nextPageToken", "resultSizeEstimate", "historyId"})

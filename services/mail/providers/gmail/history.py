@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from services.mail.content.text.clean import clean_text
 from services.mail.model import HistoryDelta, LabelChange
-from services.mail.providers.base import HistoryPage, HistoryRestartedError, ProviderUnavailableError
+from services.mail.providers.base import HistoryPage
+from services.mail.providers.errors import HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.gmail.fields import entries, next_page, number, objects, text
 from services.mail.providers.gmail.labels import MARK_IDS
 

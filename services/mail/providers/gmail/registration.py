@@ -10,7 +10,8 @@ from services.kit.http.jwks import RETRY_INTERVAL, keys_at
 from services.kit.http.outbound import Egress, create_http_client
 from services.kit.jwks import KeySet
 from services.kit.observe.http_calls import CallObserver
-from services.mail.providers.base import DownloadSource, Provider, ProviderUnavailableError
+from services.mail.providers.base import DownloadSource, Provider
+from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.downloads import GmailDownloads
 from services.mail.providers.gmail.http.client import create_gmail_client

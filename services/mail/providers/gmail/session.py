@@ -4,16 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from services.mail.model import Label, ProviderMessage
-from services.mail.providers.base import (
-    FetchResult,
-    Get,
-    HistoryPage,
-    IdPage,
-    PartialMessage,
-    Profile,
-    TokenRefusedError,
-    Tokens,
-)
+from services.mail.providers.base import FetchResult, Get, HistoryPage, IdPage, PartialMessage, Profile, Tokens
+from services.mail.providers.errors import TokenRefusedError
 from services.mail.providers.gmail.api import GmailApi
 
 

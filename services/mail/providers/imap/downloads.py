@@ -8,7 +8,8 @@ from typing import Final
 from services.mail.content.mime.raw import read_raw
 from services.mail.content.mime.tree import Part
 from services.mail.model import Mailbox
-from services.mail.providers.base import MessageGoneError, PartMissingError, Tokens, UnreadableMessageError, Write
+from services.mail.providers.base import Tokens, Write
+from services.mail.providers.errors import MessageGoneError, PartMissingError, UnreadableMessageError
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.content.contents import ImapContents

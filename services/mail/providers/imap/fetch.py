@@ -4,13 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from services.mail.content.model import ParsedMessage
-from services.mail.providers.base import (
-    FetchResult,
-    MessageGoneError,
-    ProviderError,
-    ProviderUnavailableError,
-    RejectedError,
-)
+from services.mail.providers.base import FetchResult
+from services.mail.providers.errors import MessageGoneError, ProviderError, ProviderUnavailableError, RejectedError
 from services.mail.providers.folder_history.model import HistoryState, KnownFolder, Location, labels_by_message
 from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.content.messages import message_of

@@ -5,19 +5,13 @@ from datetime import datetime
 from typing import Final
 
 from services.mail.model import Label, ListedId, ProviderMessage
-from services.mail.providers.base import (
-    FetchResult,
-    Get,
-    HistoryPage,
+from services.mail.providers.base import FetchResult, Get, HistoryPage, IdPage, PartialMessage, Profile, Writing
+from services.mail.providers.errors import (
     HistoryRestartedError,
-    IdPage,
     MessageGoneError,
-    PartialMessage,
-    Profile,
     ProviderUnavailableError,
     RejectedError,
     UnreadableMessageError,
-    Writing,
 )
 from services.mail.providers.folder_history.history import FolderHistory
 from services.mail.providers.folder_history.model import HistoryState, KnownFolder, labels_by_message

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from services.mail.providers.base import (
+from services.mail.providers.errors import (
     ProviderError,
     ProviderUnavailableError,
     RateLimitedError,

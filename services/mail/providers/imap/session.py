@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from services.mail.providers.base import RejectedError
+from services.mail.providers.errors import RejectedError
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import ImapError
 from services.mail.providers.imap.client.folders import Examined, examine

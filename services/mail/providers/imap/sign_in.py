@@ -7,7 +7,8 @@ from typing import Final
 from services.mail.model import Mailbox
 from services.mail.provider_access.own_buckets import OwnBuckets
 from services.mail.provider_access.quota import Quota
-from services.mail.providers.base import TokenRefusedError, Tokens
+from services.mail.providers.base import Tokens
+from services.mail.providers.errors import TokenRefusedError
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.dial import dial
 from services.mail.providers.imap.client.errors import ImapError

@@ -9,7 +9,7 @@ import structlog
 from services.kit.errors import AppError
 from services.mail import events
 from services.mail.model import Denial, Mailbox, MailboxStatus, SyncState, WaitReason
-from services.mail.providers.base import AccessDeniedError
+from services.mail.providers.errors import AccessDeniedError
 from services.mail.store.connection import Pool
 from services.mail.store.control import mailbox_access, schedule, watches
 from services.mail.store.control.mailbox_access import CountedDenial

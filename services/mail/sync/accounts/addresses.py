@@ -5,7 +5,8 @@ import structlog
 from services.kit.errors import AppError
 from services.mail.model import Mailbox
 from services.mail.provider_access.quota import QuotaWaitError
-from services.mail.providers.base import Profile, ProviderError
+from services.mail.providers.base import Profile
+from services.mail.providers.errors import ProviderError
 from services.mail.store.control import mailbox_addresses
 from services.mail.sync.accounts.access import AccountReports
 from services.mail.sync.turn_context import TurnContext

@@ -17,7 +17,8 @@ from services.kit.errors import AppError
 from services.mail.model import Label, Mailbox
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
-from services.mail.providers.base import HistoryPage, Profile, Provider, ProviderError
+from services.mail.providers.base import HistoryPage, Profile, Provider
+from services.mail.providers.errors import ProviderError
 from services.mail.store import labels
 from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.control import idle_groups, idle_mailboxes, mailbox_addresses

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.mail.providers.base import ProviderUnavailableError
+from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.folder_history.model import Phase
 from services.mail.providers.folder_history.pass_context import HistoryLimits
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, KeyRange, Page

@@ -8,16 +8,15 @@ import httpx
 import pytest
 
 from services.mail.model import Label, ListedId, Role
-from services.mail.providers.base import (
+from services.mail.providers.base import Get, Profile
+from services.mail.providers.errors import (
     AdminPolicyError,
     CursorLostError,
-    Get,
     LabelGoneError,
     MailboxDisabledError,
     MessageGoneError,
     NotInThreadError,
     PageTokenExpiredError,
-    Profile,
     ProviderError,
     ProviderUnavailableError,
     RateLimitedError,

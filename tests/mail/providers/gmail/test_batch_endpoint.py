@@ -9,7 +9,8 @@ import pytest
 import structlog
 
 from services.mail.model import ProviderMessage
-from services.mail.providers.base import Get, ProviderUnavailableError
+from services.mail.providers.base import Get
+from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.gmail.batch import BOUNDARY
 from services.mail.providers.gmail.batch_endpoint import LONGEST_PAUSE, BatchEndpoint
 from tests.support.mail.gmail_calls import COSTS, TOKEN, gmail_that_answers

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from services.mail.content import parse_raw
-from services.mail.providers.base import PartMissingError
+from services.mail.providers.errors import PartMissingError
 from services.mail.providers.gmail.payload import parse_gmail
 from tests.support.mail.gmail_calls import TOKEN, gmail_that_answers
 

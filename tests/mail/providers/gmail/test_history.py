@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from services.mail.model import LabelChange
-from services.mail.providers.base import HistoryPage, HistoryRestartedError, ProviderUnavailableError
+from services.mail.providers.base import HistoryPage
+from services.mail.providers.errors import HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.gmail.history import parse_history
 
 BEYOND = 2**64 + 5

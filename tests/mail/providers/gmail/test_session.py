@@ -8,7 +8,8 @@ import pytest
 
 from services.mail.model import Mailbox, MailboxStatus
 from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
-from services.mail.providers.base import FetchResult, Get, MessageGoneError, PartialMessage, TokenRefusedError
+from services.mail.providers.base import FetchResult, Get, PartialMessage
+from services.mail.providers.errors import MessageGoneError, TokenRefusedError
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.api import GmailApi
 from services.mail.providers.gmail.downloads import GmailDownloads, GmailDownloadSession

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.mail.providers.base import (
+from services.mail.providers.errors import (
     ProviderUnavailableError,
     RateLimitedError,
     RejectedError,

@@ -9,7 +9,7 @@ import pytest
 from services.mail.model import Mailbox, MailboxStatus, SyncState
 from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
 from services.mail.provider_access.quota import Quota
-from services.mail.providers.base import ProviderError, ProviderUnavailableError, RateLimitedError
+from services.mail.providers.errors import ProviderError, ProviderUnavailableError, RateLimitedError
 from services.mail.providers.imap.client.login import log_out
 from services.mail.providers.imap.servers import imap_limits
 from services.mail.providers.imap.sign_in import SignIn

@@ -11,7 +11,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from services.mail.model import HistoryDelta, Label, Lane, MailboxQuery, MailboxStatus
-from services.mail.providers.base import HistoryPage, Profile, TokenRefusedError
+from services.mail.providers.base import HistoryPage, Profile
+from services.mail.providers.errors import TokenRefusedError
 from services.mail.store.control import mailbox_overviews
 from services.mail.sync.idle.budget import report_misfit
 from services.mail.sync.idle.check import IdleCheck

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from services.mail.providers.base import NoAnswerError, ProviderUnavailableError, RejectedError
+from services.mail.providers.errors import NoAnswerError, ProviderUnavailableError, RejectedError
 from services.mail.providers.gmail.http.errors import now, parse_error
 from services.mail.providers.gmail.http.exchange import Exchange
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from services.mail.providers.base import (
+from services.mail.providers.errors import (
     AccessDeniedError,
     AdminPolicyError,
     MailboxDisabledError,

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 
-from services.mail.providers.base import NoAnswerError, ProviderUnavailableError
+from services.mail.providers.errors import NoAnswerError, ProviderUnavailableError
 from services.mail.providers.gmail.http.client import OWN_CONNECTION
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines
 

@@ -7,12 +7,12 @@ from typing import Final
 from services.mail.content.limits import LARGE_BYTES
 from services.mail.content.model import ParsedMessage
 from services.mail.content.parse import build_message, parse_raw
-from services.mail.providers.base import (
+from services.mail.providers.base import Write
+from services.mail.providers.errors import (
     MessageGoneError,
     ProviderError,
     ProviderUnavailableError,
     UnreadableMessageError,
-    Write,
 )
 from services.mail.providers.folder_history.port import Folder
 from services.mail.providers.imap.client.connection import Connection

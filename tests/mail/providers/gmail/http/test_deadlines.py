@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from services.kit.observe.http_calls import CallObserver
 from services.kit.observe.setup import Telemetry
-from services.mail.providers.base import Get, NoAnswerError, Profile, ProviderError, ProviderUnavailableError
+from services.mail.providers.base import Get, Profile
+from services.mail.providers.errors import NoAnswerError, ProviderError, ProviderUnavailableError
 from services.mail.providers.gmail.http.client import OWN_CONNECTION, create_gmail_client
 from services.mail.providers.gmail.http.deadlines import Deadlines
 from tests.support.mail.gmail_calls import CALLS, TOKEN, GmailAdapters, GmailCall, gmail_adapters

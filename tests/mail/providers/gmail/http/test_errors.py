@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.mail.providers.base import (
+from services.mail.providers.errors import (
     AccessDeniedError,
     AdminPolicyError,
     MailboxDisabledError,

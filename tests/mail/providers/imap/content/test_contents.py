@@ -8,7 +8,7 @@ from email.message import EmailMessage
 import pytest
 
 from services.mail.content.parse import build_message, parse_raw
-from services.mail.providers.base import MessageGoneError, ProviderUnavailableError, UnreadableMessageError
+from services.mail.providers.errors import MessageGoneError, ProviderUnavailableError, UnreadableMessageError
 from services.mail.providers.folder_history.port import Folder
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import MalformedResponseError

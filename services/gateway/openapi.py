@@ -33,22 +33,26 @@ DESCRIPTION = """\
 Mailroom gives an application access to its users' mailboxes: it keeps a copy of the mail, keeps the copy current, and
 serves it here. All routes are v1, which only grows: clients ignore fields, values and codes that they do not know.
 
+A request bears an API key, or the access token of a user: `Authorization: Bearer ...`. A back end begins with a key, a
+connect session and a sync.
+
 Every failure is `application/problem+json` (RFC 9457) with a stable `code`.
 """
+# Their order is that of pages: what most applications begin with comes first.
 TAGS = [
-    {"name": "sign-in", "description": "Signing in through a provider, and linking further accounts"},
-    {"name": "sessions", "description": "Sessions of the user, and the user"},
-    {"name": "applications", "description": "Applications, for operators"},
-    {"name": "keys", "description": "API keys of an application"},
-    {"name": "users", "description": "Users of an application"},
     {"name": "connect", "description": "Connecting mailboxes of users of an application"},
     {"name": "mailboxes", "description": "Connected mailboxes"},
-    {"name": "addresses", "description": "Connected mailboxes by their older name"},
     {"name": "syncs", "description": "Bringing the copy of a mailbox up to date"},
     {"name": "emails", "description": "Stored mail: lists, search, messages, threads, labels, changes"},
     {"name": "webhooks", "description": "Webhooks of an application: events that Mailroom sends"},
+    {"name": "users", "description": "Users of an application"},
+    {"name": "keys", "description": "API keys of an application"},
     {"name": "usage", "description": "What an application uses"},
     {"name": "audit", "description": "What happened in an application"},
+    {"name": "sign-in", "description": "Signing in through a provider, and linking further accounts"},
+    {"name": "sessions", "description": "Sessions of the user, and the user"},
+    {"name": "applications", "description": "Applications, for operators"},
+    {"name": "addresses", "description": "Connected mailboxes by their older name"},
     {"name": "hooks", "description": "Notifications from providers"},
     {"name": "health", "description": "State of the process"},
 ]

@@ -21,9 +21,11 @@ async def show_operations(visit: Visited, q: Annotated[str, Query(max_length=100
     document = await _document(visit)
     found = [] if document is None else _operations(document)
     wanted = [each for each in found if all(word in each["searched"] for word in q.casefold().split())]
-    groups: dict[str, list[Json]] = {}
+    # In the order of the document's tags.
+    groups: dict[str, list[Json]] = {tag["name"]: [] for tag in (document or {}).get("tags", ())}
     for operation in wanted:
         groups.setdefault(operation["tag"], []).append(operation)
+    groups = {name: operations for name, operations in groups.items() if operations}
     return visit.show("api.html", groups=groups, has_document=document is not None, q=q, count=len(wanted))
 
 

@@ -46,6 +46,12 @@ class TestOperations:
         assert "curl -s http://api.example.com/emails" in page.text
         assert "1 operation<" in (await browser.get("/api?q=list+EMAILS")).text
 
+    async def test_stand_in_the_order_of_the_tags(self, browser: Browser) -> None:
+        paths = {f"/{name}": {"get": {"tags": [name], "responses": {}}} for name in ("health", "emails", "later")}
+        browser.gateway.document = {"paths": paths, "tags": [{"name": "emails"}, {"name": "usage"}, {"name": "health"}]}
+        page = (await browser.get("/api")).text
+        assert page.index("/emails") < page.index("/health") < page.index("/later")
+
     async def test_are_missing_where_the_gateway_shows_no_document(self, browser: Browser) -> None:
         assert "is switched off" in (await browser.get("/api")).text
 

@@ -1,12 +1,9 @@
 """Pages of webhooks."""
 
 import re
-from typing import get_args
 
 import pytest
 
-from services.console.words.webhooks import DELIVERY_STATES, EVENTS
-from services.gateway.schemas.webhooks import DeliveryState, EventType
 from tests.console.conftest import Browser, message_of
 from tests.support.console.fake_gateway import MAILBOX, RECEIVED, delivery, webhook
 
@@ -177,11 +174,6 @@ class TestWebhook:
         await browser.get(PAGE)
         assert (await browser.post(f"{PAGE}/delete")).headers["location"] == "/webhooks?done=webhook_deleted"
         assert browser.gateway.requests[-1].method == "DELETE"
-
-
-def test_all_events_and_states_of_the_api_have_a_place() -> None:
-    assert {event for events in EVENTS.values() for event in events} == set(get_args(EventType.__value__))
-    assert set(DELIVERY_STATES) == set(get_args(DeliveryState.__value__))
 
 
 async def test_what_receivers_answer_is_text(browser: Browser) -> None:

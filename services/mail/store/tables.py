@@ -591,7 +591,7 @@ mail_folders = Table(
     # Whether messages of earlier generations are not marked as gone yet, and whether the provider has it no more.
     Column("is_retiring", Boolean, nullable=False, server_default=text("false")),
     Column("is_gone", Boolean, nullable=False, server_default=text("false")),
-    # Since when listings lack it, since when looks fail, failures in this pass, and the begin of the generation.
+    # Since when listings lack it, since when looks fail, outages in a row, and the begin of the generation.
     _time("missing_since", nullable=True),
     _time("failing_since", nullable=True),
     Column("failures", BigInteger, nullable=False, server_default=text("0")),

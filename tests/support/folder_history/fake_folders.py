@@ -60,6 +60,7 @@ class FakeFolders:
         self.window = window
         self.gives_ids = gives_ids
         self.failing: set[str] = set()
+        self.down: set[str] = set()
         self.lies: dict[str, set[int]] = {}
         self.older: set[str] = set()
         self.quiet: set[str] = set()
@@ -212,6 +213,8 @@ class FakeFolders:
         self._call()
         if folder.key in self.failing:
             raise RejectedError("the folder cannot be opened")
+        if folder.key in self.down:
+            raise ProviderUnavailableError("the folder's server is down")
         if folder.path not in self.by_name:
             raise RejectedError("no such folder")
         return self.by_name[folder.path]

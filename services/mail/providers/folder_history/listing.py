@@ -31,10 +31,13 @@ async def list_page(
 ) -> ListingPage:
     """Return the next page of messages as of the last look at their folders, without those in folders of these roles.
 
-    Messages without an id in a folder that fails are left out when it has failed for long: a verification finds them
-    when it works again. Raises ProviderUnavailableError before.
+    Messages of a folder that fails are left out, as far as they have no id, when it has failed for long, or when the
+    provider refused the first look at it: a verification finds them when it works again. Raises
+    ProviderUnavailableError before.
     """
     known = await known_folders(context)
+    if any(_may_recover(context, each) for each in known.values()):
+        raise ProviderUnavailableError("a folder fails at which no pass could look yet")
     hidden = [each.folder_id for each in known.values() if each.folder.role in without_roles]
     revision, below = (context.state.revision, ABOVE_ALL) if token is None else _place_in(token)
     async with context.reading() as connection:
@@ -53,6 +56,16 @@ async def list_page(
         token=token,
         skips_none=context.state.revision == revision,
     )
+
+
+def _may_recover(context: PassContext, known: KnownFolder) -> bool:
+    """Return whether a folder's messages are unknown since its first look failed lately.
+
+    A provider can list folders that it always refuses, as others have shared them, but never the inbox.
+    """
+    is_unknown = known.state is None and not known.is_gone and known.failing_for is not None
+    is_refused = known.failures == 0 and known.folder.role != "inbox"
+    return is_unknown and not is_refused and (known.failing_for or 0.0) < context.limits.listing
 
 
 def _by_folder(listed: Sequence[Location]) -> list[Location]:
@@ -86,7 +99,12 @@ async def _identify(context: PassContext, known: Mapping[int, KnownFolder], unkn
         async with context.writing() as connection:
             for folder_id in lately:
                 await folders.fail(
-                    connection, context.mailbox_id, folder_id, pass_number=context.state.pass_number, skips=True
+                    connection,
+                    context.mailbox_id,
+                    folder_id,
+                    pass_number=context.state.pass_number,
+                    skips=True,
+                    is_refused=True,
                 )
         raise ProviderUnavailableError("a folder fails whose messages are to be listed")
     return failing

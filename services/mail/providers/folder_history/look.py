@@ -15,7 +15,7 @@ from services.mail.providers.folder_history.port import Item, KeyRange, Page
 from services.mail.store.connection import Connection
 from services.mail.store.folder_history import folders, locations, passes
 
-# A folder whose page failed so often in a row is left out of the pass: others must not wait for it.
+# A folder that failed so often in a row, in this pass or before, is left out of it: others must not wait for it.
 _MOST_FAILURES: Final = 3
 
 log = structlog.get_logger()
@@ -46,19 +46,24 @@ async def _guarded(context: PassContext, known: KnownFolder) -> None:
     try:
         await (_look if known.missing_for is None else _look_for)(context, known)
     except RejectedError as error:
-        await _fail(context, known, error, skips=True)
+        await _fail(context, known, error, skips=True, is_refused=True)
     except (ProviderUnavailableError, UnreadableMessageError) as error:
         skips = known.failures + 1 >= _MOST_FAILURES
-        await _fail(context, known, error, skips=skips)
+        await _fail(context, known, error, skips=skips, is_refused=False)
         if not skips:
             raise
 
 
-async def _fail(context: PassContext, known: KnownFolder, error: Exception, *, skips: bool) -> None:
+async def _fail(context: PassContext, known: KnownFolder, error: Exception, *, skips: bool, is_refused: bool) -> None:
     log.warning("a folder fails", mailbox_id=context.mailbox_id, folder_id=known.folder_id, error=str(error))
     async with context.writing() as connection:
         await folders.fail(
-            connection, context.mailbox_id, known.folder_id, pass_number=context.state.pass_number, skips=skips
+            connection,
+            context.mailbox_id,
+            known.folder_id,
+            pass_number=context.state.pass_number,
+            skips=skips,
+            is_refused=is_refused,
         )
 
 

@@ -73,7 +73,14 @@ async def _compare(context: PassContext, asked: Mapping[int, KnownFolder], lost:
 async def _fail(context: PassContext, folder_id: int) -> None:
     """Note that the provider refuses a folder: deletions wait for it, and the pass ends."""
     async with context.writing() as connection:
-        await folders.fail(connection, context.mailbox_id, folder_id, pass_number=context.state.pass_number, skips=True)
+        await folders.fail(
+            connection,
+            context.mailbox_id,
+            folder_id,
+            pass_number=context.state.pass_number,
+            skips=True,
+            is_refused=True,
+        )
 
 
 async def _find_again(context: PassContext, asked: Mapping[int, KnownFolder], lost: Sequence[str]) -> bool:

@@ -171,12 +171,14 @@ async def skip(connection: Connection, mailbox_id: int, folder_ids: Sequence[int
     )
 
 
-async def fail(connection: Connection, mailbox_id: int, folder_id: int, *, pass_number: int, skips: bool) -> None:
-    """Note a failure of a folder, and leave it out of this pass if it `skips`."""
+async def fail(
+    connection: Connection, mailbox_id: int, folder_id: int, *, pass_number: int, skips: bool, is_refused: bool
+) -> None:
+    """Note a failure of a folder, a refusal or an outage, and leave it out of this pass if it `skips`."""
     await connection.execute(
         """
         UPDATE mail_folders
-        SET failing_since = coalesce(failing_since, now()), failures = CASE WHEN $4 THEN 0 ELSE failures + 1 END,
+        SET failing_since = coalesce(failing_since, now()), failures = CASE WHEN $5 THEN 0 ELSE failures + 1 END,
             looked_pass = CASE WHEN $4 THEN $3 ELSE looked_pass END
         WHERE mailbox_id = $1 AND folder_id = $2
         """,
@@ -184,6 +186,7 @@ async def fail(connection: Connection, mailbox_id: int, folder_id: int, *, pass_
         folder_id,
         pass_number,
         skips,
+        is_refused,
     )
 
 

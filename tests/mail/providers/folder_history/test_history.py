@@ -138,6 +138,36 @@ class TestListing:
         page = await observed.history.list_page(token=None, limit=5)
         assert set(page.external_ids) == {"a", "b"}
 
+    @pytest.mark.parametrize(
+        ("name", "errors"),
+        [pytest.param("Inbox", "failing", id="inbox-refused"), pytest.param("Work", "down", id="folder-down")],
+    )
+    async def test_waits_for_a_folder_at_which_no_pass_could_look_yet(
+        self, observed: ObservedHistory, name: str, errors: str
+    ) -> None:
+        observed.provider.add("Inbox", "a")
+        observed.provider.create("Work")
+        observed.provider.add("Work", "b")
+        getattr(observed.provider, errors).add(name)
+        for _ in range(2):
+            await observed.look()
+            with pytest.raises(ProviderUnavailableError):
+                await observed.list_all()
+        await age(observed, "failing_since", "10 minutes")
+        await observed.list_all()
+        assert len(observed.copy) == 1
+        getattr(observed.provider, errors).clear()
+        await observed.settle()
+        assert observed.copy.keys() == {"a", "b"}
+
+    async def test_waits_for_no_folder_that_the_provider_has_always_refused(self, observed: ObservedHistory) -> None:
+        observed.provider.add("Inbox", "a")
+        observed.provider.create("Of others")
+        observed.provider.failing.add("Of others")
+        await observed.look()
+        await observed.list_all()
+        assert observed.copy.keys() == {"a"}
+
     async def test_takes_no_ids_from_a_folder_that_is_numbered_anew(self, observed: ObservedHistory) -> None:
         for content in "abc":
             observed.provider.add("Inbox", content)

@@ -176,6 +176,10 @@ class Connection:
         except OSError as error:
             raise ConnectionLostError(type(error).__name__) from error
 
+    def forget(self, data: Data) -> None:
+        """Let the answer to a command have more responses: the caller keeps nothing of this one."""
+        self._frames.forget(data.frame)
+
     async def receive(self, *, seconds: float | None = None, sink: Sink | None = None) -> Response:
         """Return the next response that can be interpreted, after recording what it says of folder and connection."""
         while True:

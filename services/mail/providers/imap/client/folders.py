@@ -1,7 +1,7 @@
 """Folders: LIST, STATUS and EXAMINE, which selects a folder without changing anything (RFC 9051, section 6.3)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from services.mail.providers.imap.client.commands import Argument, Command, atom, command, group, string
@@ -61,7 +61,6 @@ class Examined:
 
     status: FolderStatus
     vanished: Sequence[UidRange] = ()
-    responses: Sequence[Data] = field(default=(), repr=False)
 
 
 async def list_folders(connection: Connection) -> FolderList:
@@ -151,7 +150,7 @@ def _status(values: Sequence[Value]) -> tuple[bytes, FolderStatus]:
     object_id = given.get("MAILBOXID")
     return _canonical(name), FolderStatus(
         exists=number_of(given.get("MESSAGES")),
-        uid_next=number_of(given.get("UIDNEXT")),
+        uid_next=number_of(given.get("UIDNEXT")) or None,
         uid_validity=number_of(given.get("UIDVALIDITY")),
         modseq=number_of(given.get("HIGHESTMODSEQ")) or None,
         object_id=_object_id(object_id),
@@ -168,18 +167,22 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
     """Select a folder for reading. Raises RefusedError; then none is selected.
 
     `since` are the UIDVALIDITY and modseq up to which the caller knows the folder, for connections with QRESYNC
-    enabled: the answer has what is gone since, and `responses` the changed messages. The server ignores it silently
-    where the UIDVALIDITY is another one.
+    enabled: the answer has what is gone since. The server ignores it silently where the UIDVALIDITY is another one.
+    It also names all changed messages, which are asked for in parts instead.
     """
     codes: dict[str, bytes] = {}
-    responses: list[Data] = []
+    gone: list[Data] = []
 
     def collect(response: Data | Status) -> None:
         if isinstance(response, Data):
-            responses.append(response)
+            if response.name == "VANISHED":
+                gone.append(response)
+            else:
+                connection.forget(response)
         elif response.code == "CLOSED":
             # What came before is of the folder that was selected until now (RFC 7162, section 3.2.11).
-            responses.clear()
+            gone.clear()
+            codes.clear()
         elif response.code:
             codes[response.code] = response.argument
 
@@ -191,7 +194,8 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
         connection.selected = None
         raise
     selected.news = 0
-    selected.validity, selected.uid_next = (number_of(codes.get(code)) for code in ("UIDVALIDITY", "UIDNEXT"))
+    selected.validity = number_of(codes.get("UIDVALIDITY"))
+    selected.uid_next = number_of(codes.get("UIDNEXT")) or None
     selected.modseq = number_of(codes.get("HIGHESTMODSEQ")) or None
     return Examined(
         status=FolderStatus(
@@ -201,8 +205,7 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
             modseq=selected.modseq,
             object_id=_object_in(codes.get("MAILBOXID")),
         ),
-        vanished=[each for response in responses if response.name == "VANISHED" for each in _vanished(response)],
-        responses=responses,
+        vanished=[each for response in gone for each in _vanished(response)],
     )
 
 

@@ -14,6 +14,9 @@ _LITERAL: Final = re.compile(rb"~?\{(\d{1,20})\+?\}\Z")
 _ENDS_WITH_TEXT: Final = re.compile(rb"(?:\+|\S+ (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z))", re.IGNORECASE)
 _BODY: Final = re.compile(rb"\b(?:BODY|BINARY)\[[^\]]*\](?:<\d+>)? \Z", re.IGNORECASE)
 
+RESPONSE_BYTES: Final = 256
+"""Counted for each line besides its own bytes, since many short ones take more memory than these."""
+
 type Sink = Callable[[bytes], Awaitable[None]]
 
 
@@ -74,6 +77,11 @@ class FrameReader:
         """Let another command have an answer of the full size."""
         self._room = self._limits.answer
 
+    def forget(self, frame: Frame) -> None:
+        """Count a response of the answer no more: nothing of it is kept."""
+        self._room += sum(len(text) + RESPONSE_BYTES for text in frame.texts)
+        self._room += sum(len(literal) for literal in frame.literals if isinstance(literal, bytes))
+
     async def read(self, *, seconds: float, sink: Sink | None = None) -> Frame:
         """Return the next response, whose first byte may take `seconds`.
 
@@ -84,7 +92,7 @@ class FrameReader:
         while True:
             text = await self._line(seconds)
             seconds = self._patience.next
-            self._spend(len(text))
+            self._spend(len(text) + RESPONSE_BYTES)
             found = None if not texts and _ENDS_WITH_TEXT.match(text) else _LITERAL.search(text)
             if found is None:
                 return Frame((*texts, text), tuple(literals))

@@ -11,8 +11,8 @@ from services.mail.providers.imap.client.folders import (
     list_folders,
     statuses,
 )
+from services.mail.providers.imap.client.frames import Limits
 from services.mail.providers.imap.client.login import enable
-from services.mail.providers.imap.client.messages import Attributes, attributes_in
 from services.mail.providers.imap.client.uids import UidRange
 from tests.support.imap.scripted_server import Step, conversation, hears
 
@@ -145,8 +145,19 @@ class TestExamine:
             since=(5, 90),
         )
         assert found.vanished == [UidRange(4, 6), UidRange(9, 9), UidRange(12, 12)]
-        [changed] = attributes_in(found.responses).values()
-        assert changed == Attributes(uid=3, flags=frozenset({"\\Seen"}))
+
+    async def test_takes_numbers_of_the_folder_before_for_no_others(self) -> None:
+        found = await examine_at(
+            b"* OK [HIGHESTMODSEQ 95] x\r\n* OK [CLOSED] x\r\n* 3 EXISTS\r\n* OK [NOMODSEQ] x\r\nTAG OK\r\n",
+            offers=b"CONDSTORE",
+        )
+        assert found.status == FolderStatus(exists=3)
+
+    async def test_keeps_nothing_of_messages_that_have_changed(self) -> None:
+        changed = b"* 1 FETCH (UID 3 FLAGS (\\Seen) MODSEQ (95))\r\n"
+        script = [hears(None, changed * 50 + b"* 3 EXISTS\r\nTAG OK\r\n")]
+        async with conversation(*script, limits=Limits(answer=4_000)) as (connection, _):
+            assert (await examine(connection, b"INBOX")).status.exists == 3
 
     async def test_selects_nothing_where_it_is_refused(self) -> None:
         async with conversation(hears(None, b"TAG NO [NONEXISTENT] no\r\n")) as (connection, _):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.mail.providers.imap.client.errors import ConnectionLostError, FramingError, SilenceError
-from services.mail.providers.imap.client.frames import Frame, FrameReader, Limits, Patience, Streamed
+from services.mail.providers.imap.client.frames import RESPONSE_BYTES, Frame, FrameReader, Limits, Patience, Streamed
 
 SECONDS = 5.0
 
@@ -141,16 +141,27 @@ class TestRead:
     )
     async def test_refuses_what_exceeds_a_limit_before_it_comes(self, data: bytes) -> None:
         with pytest.raises(FramingError):
-            await reader(data, ends=False, limits=Limits(line=150, answer=160)).read(seconds=SECONDS)
+            await reader(data, ends=False, limits=Limits(line=150, answer=160 + RESPONSE_BYTES)).read(
+                seconds=SECONDS
+            )
 
     async def test_bounds_an_answer_of_many_responses(self) -> None:
-        frames = reader(b"* 1 EXISTS\r\n" * 20, limits=Limits(answer=100))
+        frames = reader(b"* 1 EXISTS\r\n" * 20, limits=Limits(answer=10 * (10 + RESPONSE_BYTES)))
+        for _ in range(10):
+            read = await frames.read(seconds=SECONDS)
+        with pytest.raises(FramingError):
+            await frames.read(seconds=SECONDS)
+        frames.forget(read)
+        await frames.read(seconds=SECONDS)
+        frames.begin_answer()
+        await frames.read(seconds=SECONDS)
+
+    async def test_bounds_an_answer_of_line_ends(self) -> None:
+        frames = reader(b"\r\n" * 20, limits=Limits(answer=10 * RESPONSE_BYTES))
         for _ in range(10):
             await frames.read(seconds=SECONDS)
         with pytest.raises(FramingError):
             await frames.read(seconds=SECONDS)
-        frames.begin_answer()
-        await frames.read(seconds=SECONDS)
 
     async def test_refuses_a_streamed_literal_beyond_its_limit(self) -> None:
         async def sink(_: bytes) -> None:

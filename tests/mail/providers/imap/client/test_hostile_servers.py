@@ -27,6 +27,12 @@ class TestHostileServer:
                 await search(connection, UidRange(1, HIGHEST_UID))
             await connection.run(command("NOOP"))
 
+    async def test_that_finds_millions_of_numbers_costs_the_connection(self) -> None:
+        line = b"* SEARCH" + b" 1" * 700_000 + b"\r\n"
+        async with conversation(hears(None, line, line)) as (connection, _):
+            with pytest.raises(FramingError, match="more messages than"):
+                await search(connection, UidRange(1, HIGHEST_UID))
+
     async def test_with_folders_without_end_costs_an_answer(self) -> None:
         listed = b"".join(b'* LIST () "/" f%d\r\n' % number for number in range(20_001))
         async with conversation(hears(None, listed + OK)) as (connection, _):

@@ -84,21 +84,22 @@ async def next_page(session: ImapSession, name: bytes, *, token: str, known: int
     """Return the page at which a look goes on."""
     plan = LookPlan.of(token)
     async with session.connection() as connection:
-        status: FolderStatus | None = None
+        status = FolderStatus()
         counts = plan.stage in (Stage.COUNT, Stage.COMPARE)
         if counts or connection.selected is None or connection.selected.name != name:
             status = (await _examine(connection, name)).status
-            if (status.uid_validity or 0) != plan.end.validity:
-                return Page(restarts=True)
+        # Whatever has selected it: a connection that was opened meanwhile may have another numbering.
+        if connection.selected is None or (connection.selected.validity or 0) != plan.end.validity:
+            return Page(restarts=True)
         match plan.stage:
             case Stage.ALL:
                 return await _all(connection, plan, item)
             case Stage.NEW:
                 return await _new(connection, plan, item)
             case Stage.COUNT:
-                return _count(plan, status or FolderStatus(), known)
+                return await _count(connection, plan, status, known=known, item=item)
             case Stage.COMPARE:
-                return await _compare(connection, plan, status or FolderStatus())
+                return await _compare(connection, plan, status)
             case Stage.CHANGED:
                 return await _changed(connection, plan, item)
             case Stage.RECENT | Stage.SWEEP:
@@ -156,7 +157,7 @@ async def _all(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
     """List the next messages of a new folder, in descending order."""
     window = await _window(connection, plan, most=_LISTED)
     items = await _attributes(connection, window.uids, item)
-    end = replace(plan.end, uid_next=_known_next(plan.end, window.uids))
+    end = replace(plan.end, uid_next=_known_next(plan.end, window))
     following = replace(plan, end=end).next(Stage.ALL, at=window.bottom - 1, width=window.width)
     return Page(
         items=items,
@@ -167,11 +168,13 @@ async def _all(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
     )
 
 
-def _known_next(end: FolderState, uids: Sequence[int]) -> int:
+def _known_next(end: FolderState, window: _Window) -> int:
     """Return the next UID; where the server did not say, the one after those that were found."""
     if end.uid_next < HIGHEST_UID:
         return end.uid_next
-    return uids[-1] + 1 if uids else end.uid_next
+    if window.uids:
+        return window.uids[-1] + 1
+    return end.uid_next if window.bottom > 1 else 1
 
 
 async def _new(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
@@ -179,10 +182,7 @@ async def _new(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
     top = max(plan.at, plan.end.uid_next - 1)
     uids = await search(connection, UidRange(plan.at, top)) if plan.at < plan.end.uid_next else []
     chosen = uids[:_LISTED]
-    page = Page(items=await _attributes(connection, chosen, item))
-    if len(page.items) < len(chosen):
-        # The count would not tell of a message without attributes while another one has vanished.
-        page = replace(page, covers=_keys(chosen[0], chosen[-1]), present=[key_of(uid) for uid in chosen])
+    page = await _page_of(connection, chosen, item)
     if len(uids) > len(chosen):
         return replace(page, token=plan.next(Stage.NEW, at=chosen[-1] + 1).text())
     end = plan.end
@@ -191,26 +191,43 @@ async def _new(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
     return replace(page, token=replace(plan, end=end).next(Stage.COUNT, at=end.uid_next).text())
 
 
-def _count(plan: LookPlan, status: FolderStatus, known: int) -> Page:
-    """Compare the server's count with ours, unless messages have come since."""
+async def _page_of(connection: Connection, uids: Sequence[int], item: MakeItem) -> Page:
+    """Return a page with new messages, also with those of which the server gives no attributes."""
+    page = Page(items=await _attributes(connection, uids, item))
+    if len(page.items) == len(uids):
+        return page
+    # The count would not tell of a message without attributes while another one has vanished.
+    return replace(page, covers=_keys(uids[0], uids[-1]), present=[key_of(uid) for uid in uids])
+
+
+async def _count(connection: Connection, plan: LookPlan, status: FolderStatus, *, known: int, item: MakeItem) -> Page:
+    """Compare the server's count with ours, and list what has come since the look began.
+
+    What comes from now on is the next look's: where messages come all the time, a look has to end for other folders.
+    """
+    page, later = Page(), 0
     if status.uid_next is not None and status.uid_next > plan.end.uid_next:
-        end = replace(plan.end, uid_next=status.uid_next)
-        return Page(token=replace(plan, end=end).next(Stage.NEW, at=plan.end.uid_next).text())
-    if status.exists != known:
+        uids = await search(connection, UidRange(plan.end.uid_next, status.uid_next - 1))
+        chosen = uids[:_LISTED]
+        page, known, later = await _page_of(connection, chosen, item), known + len(chosen), len(uids) - len(chosen)
+        plan = replace(plan, end=replace(plan.end, uid_next=chosen[-1] + 1 if later else status.uid_next))
+    if (status.exists or 0) - later != known:
         following = plan.next(Stage.COMPARE, at=HIGHEST_UID, width=HIGHEST_UID)
         if status.exists and status.exists > _COMPARED:
             width = width_for(_COMPARED, status=status)
             following = plan.next(Stage.COMPARE, at=max(1, plan.end.uid_next - 1), width=width)
-        return Page(token=following.text())
-    return _then_marks(plan, Page(), status)
+        return replace(page, token=following.text())
+    return _then_marks(plan, page, status)
 
 
 async def _compare(connection: Connection, plan: LookPlan, status: FolderStatus) -> Page:
     """Tell which messages are there, in descending order. Raises MalformedResponseError if some are left out."""
     window = await _window(connection, plan, most=_COMPARED)
     is_whole = plan.at == HIGHEST_UID and window.bottom == 1
-    if is_whole and len(window.uids) != status.exists:
-        raise MalformedResponseError(f"a search finds {len(window.uids)} of {status.exists} messages")
+    # Messages may have come or gone since the folder was selected.
+    least = min(status.exists or 0, 0 if connection.selected is None else connection.selected.exists)
+    if is_whole and len(window.uids) < least:
+        raise MalformedResponseError(f"a search finds {len(window.uids)} of {least} messages")
     page = Page(present=[key_of(uid) for uid in window.uids], covers=_keys(window.bottom, plan.at))
     if window.bottom > 1:
         return replace(page, token=plan.next(Stage.COMPARE, at=window.bottom - 1, width=window.width).text())
@@ -236,20 +253,36 @@ async def _changed(connection: Connection, plan: LookPlan, item: MakeItem) -> Pa
         if error.status != "BAD":
             raise
         return Page(token=plan.next(Stage.RECENT, at=plan.end.uid_next - 1).text())
-    page = Page(items=[item(each) for uid, each in given.items() if bottom <= uid <= plan.at])
+    page = Page(
+        items=[item(each) for uid, each in given.items() if bottom <= uid <= plan.at and each.flags is not None]
+    )
     if bottom > 1:
         return replace(page, token=plan.next(Stage.CHANGED, at=bottom - 1).text())
     return replace(page, state=plan.end.text())
 
 
 async def _marks(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
-    """Read the last messages, or those whose turn it is: without modseq marks change unnoticed."""
+    """Read the last messages, or those whose turn it is: without modseq marks change unnoticed.
+
+    All of them where the server has a modseq and had none before: the next look reads what changes after it only.
+    """
     window = await _window(connection, plan, most=RECENT)
-    page = Page(items=await _attributes(connection, window.uids, item))
+    page = Page(items=await _marked(connection, window.uids, item))
+    if plan.end.modseq is not None and window.bottom > 1:
+        return replace(page, token=plan.next(Stage.SWEEP, at=window.bottom - 1, width=window.width).text())
     if plan.stage is Stage.RECENT and window.bottom > 1:
         turn = plan.end.swept - 1 if 1 < plan.end.swept <= window.bottom else window.bottom - 1
         return replace(page, token=plan.next(Stage.SWEEP, at=turn, width=window.width).text())
     return replace(page, state=replace(plan.end, swept=window.bottom).text())
+
+
+async def _marked(connection: Connection, uids: Iterable[int], item: MakeItem) -> list[Item]:
+    """Return messages as far as the server gives their flags: no flags are another answer than none given."""
+    items: list[Item] = []
+    for some in sets_of(uids):
+        given = await fetch_attributes(connection, some)
+        items += [item(each) for uid, each in given.items() if uid in uids and each.flags is not None]
+    return items
 
 
 def _keys(first: int, last: int) -> KeyRange:

@@ -1,9 +1,10 @@
 """The plan of a look at a folder, and the state that a look leaves: small texts that outlive a process."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from services.mail.providers.imap.client.folders import FolderStatus
 from services.mail.providers.imap.client.uids import HIGHEST_UID
@@ -15,6 +16,11 @@ MARKS_SECONDS: Final = 900.0
 def key_of(uid: int) -> str:
     """Return a UID as a key: keys are in the order of texts."""
     return f"{uid:010d}"
+
+
+def _of_fields(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a class's fields: a later release, before a rollback, may have stored further ones."""
+    return {each.name: given[each.name] for each in fields(kind) if each.name in given}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +45,7 @@ class FolderState:
     @classmethod
     def of(cls, text: str) -> Self:
         """Return the state that a text holds."""
-        return cls(**json.loads(text))
+        return cls(**_of_fields(cls, json.loads(text)))
 
     def is_final(self, status: FolderStatus, *, known: int, now: float) -> bool:
         """Return whether a look would find nothing. Without a modseq marks are looked at when `unseen` has changed,
@@ -89,8 +95,9 @@ class LookPlan:
     @classmethod
     def of(cls, text: str) -> Self:
         """Return the plan that a text holds."""
-        given = json.loads(text)
-        return cls(**{**given, "stage": Stage(given["stage"]), "end": FolderState(**given["end"])})
+        given = _of_fields(cls, json.loads(text))
+        end = FolderState(**_of_fields(FolderState, given["end"]))
+        return cls(**{**given, "stage": Stage(given["stage"]), "end": end})
 
     def next(self, stage: Stage, *, at: int, width: int | None = None) -> Self:
         """Return the plan with its next window."""

@@ -1,5 +1,6 @@
 """The port over IMAP: the best step that a server offers, and servers that are not what they advertise."""
 
+import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -134,6 +135,11 @@ class TestFirstLook:
         _, state = await look(script)
         assert state.uid_next == 9
 
+    @pytest.mark.parametrize("uid_next", [None, 0])
+    async def test_that_finds_nothing_any_more_takes_no_number_for_known(self, uid_next: int | None) -> None:
+        _, state = await look([hears(None, selected(1, next_uid=uid_next)), hears(None, found())])
+        assert state.uid_next == 1
+
 
 KNOWN = FolderState(validity=7, uid_next=10)
 
@@ -211,19 +217,39 @@ class TestLook:
         with pytest.raises(UnreadableMessageError, match="finds 2 of 3"):
             await look(script, state=KNOWN, known=4)
 
-    async def test_counts_again_where_messages_come_meanwhile(self) -> None:
+    async def test_lists_what_comes_meanwhile_once(self) -> None:
+        """A folder to which messages come all the time would keep a pass from the other ones."""
         script = [
             hears(None, selected(3, next_uid=10)),
             hears(b'EXAMINE "INBOX"', selected(4, next_uid=11)),
             hears(b"UID SEARCH UID 10", found(10)),
             hears(None, fetched(10)),
-            hears(None, selected(4, next_uid=11)),
-            hears(None, found(2, 5, 9, 10)),
+            hears(b"UID SEARCH UID 1:10", found(2, 5, 9, 10)),
             hears(None, fetched(2, 5, 9, 10)),
         ]
         pages, state = await look(script, state=KNOWN, known=3)
         assert 10 in keys_of(pages)
         assert state.uid_next == 11
+
+    async def test_leaves_to_the_next_one_of_what_comes_meanwhile_all_but_a_page(self) -> None:
+        came = range(10, 2_012)
+        script = [
+            hears(None, selected(3, next_uid=10)),
+            hears(None, selected(2_005, next_uid=2_012)),
+            hears(b"UID SEARCH UID 10:2011", found(*came)),
+            hears(None, fetched(*came[:-2])),
+            *[hears(None, found(2_009)), hears(None, fetched(2_009))] * 2,
+        ]
+        pages, state = await look(script, state=KNOWN, known=3)
+        assert (all(page.covers is None for page in pages), state.uid_next) == (True, 2_010)
+
+    @pytest.mark.parametrize("gone", [b"", b"* 1 EXPUNGE\r\n"])
+    async def test_compares_though_messages_come_and_go_meanwhile(self, gone: bytes) -> None:
+        there = (5, 9) if gone else (2, 5, 9, 10)
+        script = [hears(None, selected(3, next_uid=10))] * 3
+        script += [hears(None, gone + found(*there)), hears(None, found(*there)), hears(None, fetched(*there))]
+        pages, _ = await look(script, state=KNOWN, known=4)
+        assert [list(map(int, page.present)) for page in pages if page.covers is not None] == [list(there)]
 
     async def test_of_a_folder_that_is_numbered_anew_begins_again(self) -> None:
         pages, _ = await look([hears(None, selected(3, next_uid=10, validity=8))], state=KNOWN, known=3)
@@ -240,6 +266,20 @@ class TestLook:
             with pytest.raises(ProviderUnavailableError):
                 await folders.page(INBOX, state=None, known=0, token=first.token)
             assert (await folders.page(INBOX, state=None, known=0, token=first.token)).restarts
+
+    async def test_goes_on_in_the_same_numbering_only_though_another_use_has_selected_the_folder(self) -> None:
+        plan = LookPlan(stage=Stage.NEW, at=10, width=1, end=replace(KNOWN, uid_next=12))
+        async with served([hears(None, selected(3, next_uid=12, validity=8))]) as (folders, _):
+            async with folders.session.selected(b"INBOX", validity=None):
+                pass
+            assert (await folders.page(INBOX, state=KNOWN.text(), known=3, token=plan.text())).restarts
+
+    async def test_takes_marks_that_the_server_leaves_out_for_no_change(self) -> None:
+        given = b"* 1 FETCH (UID 2 RFC822.SIZE 9)\r\n* 2 FETCH (UID 5 FLAGS NIL)\r\n* 3 FETCH (UID 9 FLAGS ())\r\n"
+        script = [hears(None, selected(3, next_uid=10))] * 2
+        script += [hears(None, found(2, 5, 9)), hears(None, given + b"TAG OK\r\n")]
+        pages, _ = await look(script, state=KNOWN, known=3)
+        assert keys_of(pages) == [5, 9]
 
     async def test_reads_marks_of_old_messages_in_turn(self) -> None:
         """Without modseq: the last thousand in each look, a window of older ones in turn."""
@@ -285,11 +325,31 @@ class TestExtensions:
             hears(None, selected(4, next_uid=11, modseq=97)),
             hears(None, found(10)),
             hears(None, fetched(10)),
-            hears(None, selected(4, next_uid=11, modseq=97)),
             hears(None, fetched(5, 10)),
         ]
         _, state = await look(script, state=MODSEQ, known=3, offers=b"CONDSTORE")
         assert (state.uid_next, state.modseq) == (11, 95)
+
+    async def test_condstore_leaves_marks_as_they_are_that_the_server_leaves_out(self) -> None:
+        script = [hears(None, selected(3, next_uid=10, modseq=95))] * 2
+        script.append(hears(None, b"* 1 FETCH (UID 5 MODSEQ (95))\r\nTAG OK\r\n"))
+        pages, _ = await look(script, state=MODSEQ, known=3, offers=b"CONDSTORE")
+        assert keys_of(pages) == []
+
+    async def test_condstore_reads_all_marks_where_there_was_no_modseq_before(self) -> None:
+        """Changes from before it would be in no later answer."""
+        script = [
+            *[hears(None, selected(2_500, next_uid=2_501, modseq=95))] * 2,
+            hears(b"UID SEARCH UID 1501:2500", found(*range(1_501, 2_501))),
+            hears(None, fetched(*range(1_501, 2_501))),
+            hears(b"UID SEARCH UID 501:1500", found(*range(501, 1_501))),
+            hears(None, fetched(*range(501, 1_501))),
+            hears(b"UID SEARCH UID 1:500", found(*range(1, 501))),
+            hears(None, fetched(*range(1, 501))),
+        ]
+        before = FolderState(validity=7, uid_next=2_501)
+        pages, state = await look(script, state=before, known=2_500, offers=b"CONDSTORE")
+        assert (len(keys_of(pages)), state.modseq) == (2_500, 95)
 
     async def test_status_of_the_selected_folder_is_not_believed(self) -> None:
         status = b"* STATUS INBOX (MESSAGES 3 UIDNEXT 10 UIDVALIDITY 7 HIGHESTMODSEQ 90)\r\nTAG OK\r\n"
@@ -397,6 +457,16 @@ class TestExtensions:
         ]
         pages, _ = await look(script, offers=b"ESEARCH OBJECTID")
         assert pages[0].items[0].external_id == "EM77"
+
+
+class TestStoredState:
+    def test_of_a_later_release_is_read(self) -> None:
+        """As after a rollback."""
+        plan = LookPlan(stage=Stage.NEW, at=1, width=1, end=MODSEQ)
+        later = json.loads(plan.text()) | {"further": 1}
+        later["end"] |= {"further": 1}
+        assert LookPlan.of(json.dumps(later)) == plan
+        assert FolderState.of(json.dumps(later["end"])) == MODSEQ
 
 
 class TestFolders:

@@ -8,12 +8,14 @@ from typing import Final
 
 from services.mail.providers.imap.client.commands import Argument, atom, command, group, sequence
 from services.mail.providers.imap.client.connection import Connection
-from services.mail.providers.imap.client.errors import MalformedResponseError
+from services.mail.providers.imap.client.errors import FramingError, MalformedResponseError
 from services.mail.providers.imap.client.frames import Sink, Streamed
 from services.mail.providers.imap.client.responses import Data, Status
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, ranges_of, within
 from services.mail.providers.imap.client.values import Atom, Value, number_of, pairs_of, text_of
 
+# Numbers in the answer to a search. Each takes more than a hundred bytes while it is read.
+_MOST_NUMBERS: Final = 1_250_000
 _ATTRIBUTES: Final = ("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE")
 _DATE: Final = re.compile(
     rb"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d{2}):(\d{2}):(\d{2})(?: ([+-])(\d{2})(\d{2}))?\s*"
@@ -91,10 +93,11 @@ def fetched_in(response: Data | Status) -> dict[str, Value] | None:
 
 
 def _attributes_of(uid: int, given: Mapping[str, Value]) -> Attributes:
-    flags, object_id = given.get("FLAGS"), given.get("EMAILID")
+    flags, object_id = given.get("FLAGS", b""), given.get("EMAILID")
     return Attributes(
         uid=uid,
-        flags=_flags(flags) if isinstance(flags, list) else None,
+        # Some servers write NIL for an empty list.
+        flags=_flags(flags or []) if flags is None or isinstance(flags, list) else None,
         arrived_at=_date(given.get("INTERNALDATE")),
         size=number_of(given.get("RFC822.SIZE")),
         object_id=_text_in(object_id) if isinstance(object_id, list) else None,
@@ -222,9 +225,15 @@ async def _search(connection: Connection, limits: UidRange, arguments: Sequence[
     """Return the UIDs; None if the server gives no list of them."""
     responses: list[Data] = []
 
+    numbers = 0
+
     def collect(response: Data | Status) -> None:
+        nonlocal numbers
         if isinstance(response, Data) and response.name in ("SEARCH", "ESEARCH"):
             responses.append(response)
+            numbers += sum(text.count(b" ") + text.count(b",") for text in response.frame.texts)
+            if numbers > _MOST_NUMBERS:
+                raise FramingError("a search finds more messages than a folder has")
 
     await connection.run(command("UID SEARCH", *arguments), collect=collect)
     listed = [ranges for response in responses if (ranges := _found(response)) is not None]

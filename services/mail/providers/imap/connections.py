@@ -13,11 +13,13 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from services.kit.periodic import PeriodicTask, repeated
 from services.mail.providers.imap.client.commands import command
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import ImapError
 from services.mail.providers.imap.client.login import log_out
 from services.mail.providers.imap.session import ImapSession, Open
+from services.mail.store.connection import reason_if_lost
 
 # Seconds without use after which it is asked whether the server is still there: networks drop quiet connections.
 _DOUBTFUL: Final = 20.0
@@ -173,27 +175,26 @@ class Connections:
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator[None]:
         """Close unused connections while the block lasts, and all of them at its end."""
-        task = asyncio.create_task(self._sweep())
+        sweeps = PeriodicTask("imap connections", self._sweep_seconds, self._sweep)
         try:
-            yield
+            async with repeated([sweeps], explain=reason_if_lost):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             kept, self._held = self._held, {}
             await asyncio.gather(*(_end(each) for each in kept.values()))
             if self._keeper is not None and kept:
                 await self._keeper.gives_up(list(kept))
 
     async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self._sweep_seconds)
-            unused = [mailbox_id for mailbox_id, held in self._held.items() if self._is_unused(held)]
-            for mailbox_id in unused:
-                await _end(self._held.pop(mailbox_id))
-            if self._keeper is not None:
-                await self._keeper.gives_up(unused)
-                lost = await self._keeper.renew(list(self._held))
-                await asyncio.gather(*map(self._close_unless_used, lost))
+        unused = {mailbox_id: held for mailbox_id, held in self._held.items() if self._is_unused(held)}
+        # A session that begins while they end has a connection of its own.
+        for mailbox_id in unused:
+            del self._held[mailbox_id]
+        await asyncio.gather(*map(_end, unused.values()))
+        if self._keeper is not None:
+            await self._keeper.gives_up(list(unused.keys() - self._held.keys()))
+            lost = await self._keeper.renew(list(self._held))
+            await asyncio.gather(*map(self._close_unless_used, lost))
 
     async def _close_unless_used(self, mailbox_id: int) -> None:
         """Close the connection that idles; a session ends with the question whether to keep it."""

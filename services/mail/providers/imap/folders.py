@@ -20,7 +20,7 @@ import structlog
 from services.mail.content.text.clean import clean_text
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, LookedAt, Page
 from services.mail.providers.imap.client.commands import command
-from services.mail.providers.imap.client.connection import SelectedFolder
+from services.mail.providers.imap.client.connection import Connection, SelectedFolder
 from services.mail.providers.imap.client.errors import RefusedError
 from services.mail.providers.imap.client.folders import (
     INBOX,
@@ -74,6 +74,8 @@ class ImapFolders:
         self._statuses: dict[bytes, FolderStatus] = {}
         # The numbers of the selected folder can be old ones.
         self._selected = b""
+        # The connection that was opened for proofs.
+        self._proving: Connection | None = None
 
     async def folders(self) -> FolderListing:
         """List the folders that can be selected, and ask for their numbers."""
@@ -206,10 +208,12 @@ class ImapFolders:
         return {key: found[key] for key in keys if key in found}
 
     async def still_there(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> AbstractSet[str]:
-        """Ask over a new connection which messages are there."""
+        """Ask over a new connection which messages are there, one for all proofs of a session: sign-ins are few."""
         name = _name_of(folder)
         found: set[str] = set()
-        async with self.session.renewed() as connection:
+        is_new = self._proving is not None and self._proving.is_open
+        async with self.session.connection() if is_new else self.session.renewed() as connection:
+            self._proving = connection
             await examine(connection, name)
             check_numbering(connection, validity_in(numbering))
             for uids in sets_of(map(int, keys)):

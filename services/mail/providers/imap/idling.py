@@ -21,7 +21,7 @@ from services.mail.providers.imap.client.uids import UidRange
 from services.mail.providers.imap.labels import marks_of
 from services.mail.providers.imap.look import RECENT
 from services.mail.providers.imap.look_plan import FolderState
-from services.mail.store.connection import Pool
+from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.control import schedule
 from services.mail.store.folder_history import folders, locations
 
@@ -37,21 +37,31 @@ log = structlog.get_logger()
 class Announcer:
     """What idling needs besides a connection: to tell the schedule of news, or that it is to look for some, and chance.
 
+    `announce` returns False while the database is away.
+
     Once it was told of news, a turn is to take the connection: further ones within `pause` seconds are the same. A
     connection that lasts `stable` seconds is opened again after its loss; servers may refuse to keep any.
     """
 
-    announce: Callable[[int], Awaitable[None]]
+    announce: Callable[[int], Awaitable[bool]]
     look: Callable[[int], Awaitable[None]]
     generator: random.Random
     pause: float = 1.0
     stable: float = 60.0
 
     async def tell(self, mailbox_id: int, *, stop: asyncio.Event) -> None:
-        """Announce news, and wait a moment for the turn."""
-        await self.announce(mailbox_id)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), self.pause)
+        """Announce news, and wait a moment for the turn. The server tells of them once: a poll would come late."""
+        is_told = False
+        while not is_told and not stop.is_set():
+            is_told = await self.announce(mailbox_id)
+            await _wait(stop, seconds=self.pause)
+
+
+async def _wait(stop: asyncio.Event, *, seconds: float) -> None:
+    """Wait for some seconds, or until `stop`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +75,7 @@ class Inbox:
     async def rests(self, *, stop: asyncio.Event) -> None:
         """Wait until no turn is due, or until `stop`. A turn may well end without a use of the connection."""
         while not stop.is_set() and await self._is_due():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_BETWEEN_TURNS):
-                    await stop.wait()
+            await _wait(stop, seconds=_BETWEEN_TURNS)
 
     async def _is_due(self) -> bool:
         async with self.pool.acquire() as connection:
@@ -135,9 +143,10 @@ async def wait_for_news(inbox: Inbox, connection: Connection, *, announcer: Anno
             if news > heard and not stop.is_set():
                 await announcer.tell(inbox.mailbox_id, stop=stop)
             heard = news
-    except ImapError as error:
+    except (ImapError, *DATABASE_LOST) as error:
         log.info("a mailbox idles no more", mailbox_id=inbox.mailbox_id, error=type(error).__name__)
-        if stop.is_set() or time.monotonic() - began < announcer.stable:
+        if time.monotonic() - began < announcer.stable:
             return
-        await asyncio.sleep(announcer.generator.uniform(0, _LONGEST_PAUSE))
-        await announcer.look(inbox.mailbox_id)
+        await _wait(stop, seconds=announcer.generator.uniform(0, _LONGEST_PAUSE))
+        if not stop.is_set():
+            await announcer.look(inbox.mailbox_id)

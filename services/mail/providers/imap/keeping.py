@@ -75,11 +75,12 @@ class HeldMailboxes:
         """Return what tells the schedule of announced news, and of lost connections."""
         return Announcer(announce=self._announce, look=self._look, generator=generator)
 
-    async def _announce(self, mailbox_id: int) -> None:
-        # Without it polling finds the news.
+    async def _announce(self, mailbox_id: int) -> bool:
         with suppress(*DATABASE_LOST):
             async with self._pool.acquire() as connection, connection.transaction():
                 await schedule.announce(connection, mailbox_id)
+            return True
+        return False
 
     async def _look(self, mailbox_id: int) -> None:
         # A look opens the connection again, and costs less than a turn, which may have nothing to do.

@@ -69,6 +69,11 @@ def _limit(text: str) -> ProviderError | None:
     return None
 
 
+def is_rejection(error: RefusedError) -> bool:
+    """Return whether the server refuses the command itself: it is neither busy, nor at a limit."""
+    return isinstance(provider_error(error), RejectedError)
+
+
 def is_absence(error: RefusedError) -> bool:
     """Return whether the server says that a folder does not exist."""
     return error.code == "NONEXISTENT" or (error.status == "NO" and _ABSENT.search(error.text) is not None)

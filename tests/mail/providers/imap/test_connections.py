@@ -5,6 +5,7 @@ import random
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ import pytest
 from services.kit.errors import AppError
 from services.mail.mailboxes import Mailboxes
 from services.mail.model import Lane
+from services.mail.providers.imap.client.commands import command
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.keeping import HeldMailboxes
@@ -20,7 +22,8 @@ from services.mail.store.control import holds, idle_mailboxes, schedule
 from services.mail.syncs import Syncs
 from tests.support.imap.accounts import ImapAccounts
 from tests.support.imap.mailbox_stage import ImapStage, open_imap_stage
-from tests.support.imap.scripted_server import CUT, conversation, hears
+from tests.support.imap.scripted_server import CUT, SILENCE, connect, conversation, hears, scripted_server
+from tests.support.mail.lost_pool import LOST
 from tests.support.mail.servers import Servers
 from tests.support.mail.stored import add_mailbox
 from tests.support.mail.waiting import eventually
@@ -140,6 +143,10 @@ class TestHeldMailbox:
             # It stays as quiet as it was, and idle.
             assert await connection.fetchval("SELECT bool_and(active_at = 'epoch') FROM mailbox_schedule")
 
+    async def test_is_not_told_of_news_while_the_database_is_away(self, servers: Servers, mailbox_id: int) -> None:
+        announcers = [HeldMailboxes(pool, holder=uuid4()).announcer(random.Random(1)) for pool in (LOST, servers.pool)]
+        assert [await each.announce(mailbox_id) for each in announcers] == [False, True]
+
 
 class Losing:
     """A keeper that keeps each mailbox until it is to be renewed."""
@@ -156,9 +163,45 @@ class Losing:
         """Do nothing."""
 
 
+class LosingLater(Losing):
+    """A keeper that fails before it loses mailboxes."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    async def renew(self, mailbox_ids: list[int]) -> Collection[int]:
+        """Fail once."""
+        if not self.failures:
+            self.failures += 1
+            raise RuntimeError("once")
+        return await super().renew(mailbox_ids)
+
+
+class TestUnusedConnection:
+    async def test_that_a_session_takes_while_others_end_stays_open(self) -> None:
+        """A server that does not answer to LOGOUT takes two seconds."""
+        connections = Connections(keep_seconds=0, sweep_seconds=0.01)
+        answers = [hears(None, b"TAG OK\r\n")] * 10
+        async with (
+            scripted_server([hears(b"LOGOUT", SILENCE)]) as silent,
+            scripted_server(answers) as server,
+            connections.sweeping(),
+        ):
+            async with AsyncExitStack() as stack:
+                for mailbox_id, each in enumerate([silent, server]):
+                    opened = connections.session(mailbox_id, partial(connect, each))
+                    await (await stack.enter_async_context(opened)).ensure_open()
+            await asyncio.wait_for(silent.until_heard(1), 20)
+            async with connections.session(1, partial(connect, server)) as session, session.connection() as connection:
+                await asyncio.wait_for(silent.ended.wait(), 20)
+                for _ in range(5):
+                    await connection.run(command("NOOP"))
+
+
 class TestConnectionOfALostMailbox:
-    async def test_ends(self) -> None:
-        connections = Connections(keep_seconds=60, keeper=Losing(), most_idling=1, sweep_seconds=0.01)
+    @pytest.mark.parametrize("keeper", [Losing, LosingLater])
+    async def test_ends(self, keeper: type[Losing]) -> None:
+        connections = Connections(keep_seconds=60, keeper=keeper(), most_idling=1, sweep_seconds=0.01)
         async with conversation(hears(b"LOGOUT", b"* BYE\r\n", CUT)) as (kept, server):
 
             async def idle(_mailbox_id: int, _connection: Connection, stop: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ from services.mail.providers.imap.idling import Announcer, Inbox, wait_for_news
 from services.mail.store.control import schedule
 from tests.support.imap.mailbox_stage import ImapStage, open_imap_stage
 from tests.support.imap.scripted_server import CUT, conversation, hears
+from tests.support.mail.lost_pool import LOST
 from tests.support.mail.servers import Servers
 from tests.support.mail.stored import add_mailbox
 from tests.support.mail.waiting import eventually
@@ -90,12 +91,16 @@ class TestDueTurns:
         inbox = Inbox(mailbox_id=mailbox_id, pool=servers.pool, hidden_marks=frozenset())
         announced: list[int] = []
 
-        async def announce(mailbox_id: int) -> None:
+        async def announce(mailbox_id: int) -> bool:
+            announced.append(mailbox_id)
+            return True
+
+        async def look(mailbox_id: int) -> None:
             announced.append(mailbox_id)
 
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(0.1, stop.set)
-        announcer = Announcer(announce=announce, look=announce, generator=random.Random(1))
+        announcer = Announcer(announce=announce, look=look, generator=random.Random(1))
         await asyncio.wait_for(wait_for_news(inbox, UnusedConnection(), announcer=announcer, stop=stop), 20)
         assert announced == []
 
@@ -188,31 +193,37 @@ class TestToken:
             assert stage.accounts.refusals == 1
 
 
-class NoPause(random.Random):
-    """Chooses the shortest time."""
+class Pause(random.Random):
+    """Chooses a time."""
 
-    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - the longest one
-        """Return the lower bound."""
-        return a
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - the bounds
+        """Return the time."""
+        return self.seconds
 
 
 @dataclass
 class Heard:
-    """What a connection has told the schedule, which takes `pause` seconds for a turn."""
+    """What a connection has told the schedule, which is away for `lost` announcements."""
 
     news: list[int] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
+    lost: int = 0
 
-    def announcer(self, **seconds: float) -> Announcer:
-        """Return what a connection tells."""
+    def announcer(self, *, waits: float = 0.0, **seconds: float) -> Announcer:
+        """Return what a connection tells. Random times are `waits` seconds; a turn has `pause` seconds to come."""
 
-        async def announce(mailbox_id: int) -> None:
+        async def announce(mailbox_id: int) -> bool:
             self.news.append(mailbox_id)
+            return len(self.news) > self.lost
 
         async def look(mailbox_id: int) -> None:
             self.looks.append(mailbox_id)
 
-        return Announcer(announce=announce, look=look, generator=NoPause(), **seconds)
+        return Announcer(announce=announce, look=look, generator=Pause(waits), **seconds)
 
 
 class TestConnectionThatIdles:
@@ -243,6 +254,42 @@ class TestConnectionThatIdles:
             announcer = heard.announcer(stable=stable)
             await asyncio.wait_for(wait_for_news(inbox, connection, announcer=announcer, stop=asyncio.Event()), 20)
         assert (heard.news, heard.looks) == ([], looks)
+
+    async def test_tells_of_news_until_the_database_has_them(self, servers: Servers) -> None:
+        """The server announces them once; a poll of a quiet mailbox comes after a quarter of an hour."""
+        inbox = Inbox(mailbox_id=7, pool=servers.pool, hidden_marks=frozenset())
+        script = [hears(b"IDLE", b"+ idling\r\n* 4 EXISTS\r\n"), hears(b"DONE", b"TAG OK\r\n")]
+        heard, stop = Heard(lost=2), asyncio.Event()
+        async with conversation(*script, hears(b"IDLE", b"+ idling\r\n")) as (connection, server):
+            connection.selected = SelectedFolder(b"INBOX", is_watched=True)
+            announcer = heard.announcer(waits=60, pause=0.01)
+            idling = asyncio.create_task(wait_for_news(inbox, connection, announcer=announcer, stop=stop))
+            await asyncio.wait_for(server.until_heard(3), 20)
+            stop.set()
+            await asyncio.gather(idling, return_exceptions=True)
+        assert heard.news == [7] * 3
+
+    async def test_leaves_its_mailbox_to_the_polls_while_the_database_is_away(self) -> None:
+        inbox = Inbox(mailbox_id=7, pool=LOST, hidden_marks=frozenset())
+        announcer, stop = Heard().announcer(stable=60), asyncio.Event()
+        await asyncio.wait_for(wait_for_news(inbox, UnusedConnection(), announcer=announcer, stop=stop), 20)
+
+    async def test_gives_way_at_once_after_its_loss(self, servers: Servers) -> None:
+        inbox = Inbox(mailbox_id=7, pool=servers.pool, hidden_marks=frozenset())
+        heard, stop = Heard(), asyncio.Event()
+        async with conversation(hears(b"IDLE", b"+ idling\r\n", CUT)) as (connection, server):
+            connection.selected = SelectedFolder(b"INBOX", is_watched=True)
+            announcer = heard.announcer(waits=3_600, stable=0)
+            idling = asyncio.create_task(wait_for_news(inbox, connection, announcer=announcer, stop=stop))
+            await asyncio.wait_for(server.ended.wait(), 20)
+            await eventually(lambda: _is_closed(connection))
+            stop.set()
+            await asyncio.wait_for(idling, 20)
+        assert heard.looks == []
+
+
+async def _is_closed(connection: Connection) -> bool:
+    return not connection.is_open
 
 
 class TestDeletion:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import structlog
+
 from services.mail.content.limits import LARGE_BYTES
 from services.mail.content.model import ParsedMessage
 from services.mail.content.parse import build_message, parse_raw
@@ -24,12 +26,15 @@ from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets
 from services.mail.providers.imap.content.skeleton import sections_of, tree_of
 from services.mail.providers.imap.content.structure import structure_of
 from services.mail.providers.imap.look_plan import FolderState, key_of
+from services.mail.providers.imap.refusals import is_rejection
 from services.mail.providers.imap.session import ImapSession
 
 WHOLE_UP_TO: Final = 1024 * 1024
 """Bytes of a message that is fetched whole."""
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _BATCH_MESSAGES: Final = 50
+
+log = structlog.get_logger()
 
 type Contents = Mapping[str, ParsedMessage | ProviderError]
 
@@ -105,12 +110,23 @@ async def _select(connection: Connection, folder: Folder, state: str) -> None:
 async def _fetch_whole(connection: Connection, keys: Sequence[str]) -> Contents:
     found: dict[int, bytes] = {}
     for uids in sets_of(map(int, keys)):
-        found |= await fetch_bodies(connection, uids)
+        found |= await _bodies(connection, uids)
     contents: dict[str, ParsedMessage | ProviderError] = {}
     for key in keys:
         body = found.get(int(key))
         contents[key] = await _parsed(body) if body else await _fetch_again(connection, int(key))
     return contents
+
+
+async def _bodies(connection: Connection, uids: str) -> dict[int, bytes]:
+    """Return the bytes of messages, of none where the server refuses them: it may refuse all because of one."""
+    try:
+        return await fetch_bodies(connection, uids)
+    except RefusedError as error:
+        if not is_rejection(error):
+            raise
+        log.info("a mail server refuses messages", error=str(error))
+        return {}
 
 
 async def _parsed(body: bytes) -> ParsedMessage:
@@ -119,7 +135,7 @@ async def _parsed(body: bytes) -> ParsedMessage:
 
 async def _fetch_again(connection: Connection, uid: int) -> ParsedMessage | ProviderError:
     """Fetch a message alone, after an answer that has left it out."""
-    body = (await fetch_bodies(connection, str(uid))).get(uid)
+    body = (await _bodies(connection, str(uid))).get(uid)
     return await _parsed(body) if body else await _reason(connection, uid)
 
 
@@ -137,7 +153,7 @@ async def _fetch_large(connection: Connection, uid: int) -> ParsedMessage | Prov
     except MalformedResponseError:
         tree = None
     except RefusedError as error:
-        if error.status != "BAD":
+        if not is_rejection(error):
             raise
         tree = None
     return await _fetch_again(connection, uid) if tree is None else build_message(tree)

@@ -141,9 +141,7 @@ class TestRead:
     )
     async def test_refuses_what_exceeds_a_limit_before_it_comes(self, data: bytes) -> None:
         with pytest.raises(FramingError):
-            await reader(data, ends=False, limits=Limits(line=150, answer=160 + RESPONSE_BYTES)).read(
-                seconds=SECONDS
-            )
+            await reader(data, ends=False, limits=Limits(line=150, answer=160 + RESPONSE_BYTES)).read(seconds=SECONDS)
 
     async def test_bounds_an_answer_of_many_responses(self) -> None:
         frames = reader(b"* 1 EXISTS\r\n" * 20, limits=Limits(answer=10 * (10 + RESPONSE_BYTES)))

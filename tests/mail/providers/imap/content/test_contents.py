@@ -204,6 +204,23 @@ class TestFetch:
         assert isinstance(found[key_of(2)], ProviderUnavailableError)
         assert found[key_of(3)] == parse_raw(SMALL)
 
+    @pytest.mark.parametrize(
+        ("refusal", "kind"),
+        [
+            (b"TAG NO Some messages could not be FETCHed (Failure)\r\n", UnreadableMessageError),
+            (b"TAG NO [SERVERBUG] Internal error\r\n", ProviderUnavailableError),
+        ],
+    )
+    async def test_isolates_a_message_that_the_server_refuses(self, refusal: bytes, kind: type[Exception]) -> None:
+        alone = [
+            hears(b"UID FETCH 2 (UID BODY.PEEK[])", refusal),
+            *[hears(b"UID SEARCH UID 2", b"* SEARCH 2\r\nTAG OK\r\n")] * (kind is UnreadableMessageError),
+            hears(b"UID FETCH 3 (UID BODY.PEEK[])", body(3, SMALL) + b"TAG OK\r\n"),
+        ]
+        async with contents_at([EXAMINED, hears(b"UID FETCH 2:3 (UID BODY.PEEK[])", refusal), *alone]) as contents:
+            found = await contents.fetch(INBOX, {key_of(2): 9, key_of(3): 9}, state=STATE)
+        assert (type(found[key_of(2)]), found[key_of(3)]) == (kind, parse_raw(SMALL))
+
     async def test_takes_large_messages_without_their_attachments(self) -> None:
         raw = large_message()
         text, sections = described(raw)
@@ -224,7 +241,8 @@ class TestFetch:
         assert found.text == parse_raw(raw).text
 
     @pytest.mark.parametrize(
-        "answer", [b"TAG BAD what\r\n", b"TAG OK\r\n", b"* 1 FETCH (UID 2 BODYSTRUCTURE (()))\r\nTAG OK\r\n"]
+        "answer",
+        [b"TAG BAD what\r\n", b"TAG NO what\r\n", b"TAG OK\r\n", b"* 1 FETCH (UID 2 BODYSTRUCTURE (()))\r\nTAG OK\r\n"],
     )
     async def test_takes_large_messages_whole_from_a_server_that_cannot_describe_them(self, answer: bytes) -> None:
         script = [

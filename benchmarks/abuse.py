@@ -37,6 +37,8 @@ HALF_HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 HALF_HEADS = 300
 CONNECTIONS = 1030
 READERS = 100
+# A second.
+RECONNECTS = 100
 # Requests on each of so many connections, none of whose responses are read.
 AHEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 9_000
 AHEAD_CONNECTIONS = 20
@@ -286,6 +288,38 @@ class Attacks:
             await asyncio.wait(polls)
         return {"of 200 long polls taken": taken}
 
+    async def reconnecting_streams(self) -> dict[str, float]:
+        """A hundred streams a second, each of which is left after its first event."""
+        path = f"/emails/changes/stream?user_email={self.attacker.email}"
+        leaving: set[asyncio.Task[bool]] = set()
+        alone = await self._slow_list_of_bystander()
+        async with asyncio.TaskGroup() as tasks:
+            measuring = tasks.create_task(self._slow_list_of_bystander())
+            while not measuring.done():
+                leaving.add(tasks.create_task(self._stream_and_leave(path)))
+                await asyncio.sleep(1 / RECONNECTS)
+        return {
+            f"of {RECONNECTS} streams/s taken": sum(each.result() for each in leaving) / len(leaving) * RECONNECTS,
+            "another's list alone, p95 in s": alone,
+            f"another's list beside {RECONNECTS} streams/s, p95 in s": measuring.result(),
+        }
+
+    async def _stream_and_leave(self, path: str) -> bool:
+        reader, writer = await asyncio.open_connection(*self._stack.address)
+        writer.write(self._get(path))
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+        return b" 200 " in head
+
+    async def _slow_list_of_bystander(self) -> float:
+        """Return the 95th percentile of 200 lists, one every 30 ms, in seconds."""
+        seconds = []
+        async with self._client(self.bystander) as client:
+            for _ in range(200):
+                seconds.append(await _timed(client, f"/emails?user_email={self.bystander.email}"))
+                await asyncio.sleep(0.03)
+        return sorted(seconds)[189]
+
     async def heavy_html(self) -> dict[str, float]:
         """Twelve reads of the message with 100,000 attributes."""
         heavy = self.attacker.emails(q="subject:heavy")[0]["id"]
@@ -366,6 +400,7 @@ async def attack(stack: Stack) -> dict[str, float]:
             attacks = Attacks(stack, http)
             steps = (
                 attacks.long_polls,
+                attacks.reconnecting_streams,
                 attacks.raw_messages,
                 attacks.heavy_html,
                 attacks.heavy_queries,

@@ -13,7 +13,7 @@ from services.mail.store import changes
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import erasures as store
 from services.mail.store.control import feed_heads, mailboxes
-from services.mail.store.webhooks import endpoints
+from services.mail.store.webhooks import chains, endpoints
 
 # Users of a deleted application in a round.
 _USERS = 100
@@ -130,9 +130,11 @@ class Disconnections:
 
         Auth deletes the other users when all mail is erased.
         """
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire() as connection, connection.transaction():
             # In each round: a request under way may have made one since the last.
-            await endpoints.hide(connection, application_id)
+            hidden = await endpoints.hide(connection, application_id)
+            await chains.interrupt(connection, *hidden)
+        async with self._pool.acquire() as connection:
             user_ids = await mailboxes.users_of_application(connection, application_id, limit=_USERS)
         await self._delete_users(user_ids)
         async with self._pool.acquire() as connection:

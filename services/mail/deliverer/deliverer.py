@@ -8,13 +8,14 @@ from uuid import UUID
 
 import structlog
 
+from services.kit.cipher import DecryptionError
 from services.mail.deliverer.feed_delivery import FeedDelivery
 from services.mail.deliverer.listener import Connect, NewsListener
 from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.deliverer.single_delivery import SingleDelivery
 from services.mail.deliverer.slots import Slots
 from services.mail.store.connection import DATABASE_LOST, Pool
-from services.mail.store.webhooks import cursors, deliveries
+from services.mail.store.webhooks import waiting
 from services.mail.webhooks.model import Waiting
 
 # Mailboxes of an endpoint that are remembered as waiting; the next look finds more.
@@ -27,13 +28,19 @@ log = structlog.get_logger()
 class Timing:
     """Seconds between looks, and for what ends."""
 
-    # All feeds are compared with all cursors: finds what news did not tell.
+    # All feeds are compared with all cursors: finds what news did not tell. Where it finds nothing the next look is
+    # later, up to `rest`: at rest looks are most of what webhooks cost.
     look: float = 10.0
+    rest: float = 60.0
     # Failed events whose time has come.
     due: float = 1.0
     # News that come together are looked up together.
     gather: float = 0.01
     drain: float = 20.0
+
+    def next_pause(self, pause: float, *, found: bool) -> float:
+        """Return the pause after a look that came after `pause`."""
+        return self.look if found else min(2 * pause, self.rest)
 
 
 DEFAULT_TIMING = Timing()
@@ -66,9 +73,6 @@ class Deliverer:
         self._feeds = feeds
         self._singles = singles
         self._slots = slots
-        slots.on_freed(self._start_ready)
-        self._timing = timing
-        self._listener = NewsListener(connect_listener, moved=self._note_moved, look=self._look_soon, metrics=metrics)
         # What waits, in the order in which it was found, by endpoint; endpoints take turns.
         self._ready: dict[UUID, dict[_Work, None]] = {}
         self._running: dict[_Work, asyncio.Task[None]] = {}
@@ -77,7 +81,13 @@ class Deliverer:
         self._outdated: set[_Work] = set()
         self._has_news = asyncio.Event()
         self._is_to_look = asyncio.Event()
+        self._is_due = asyncio.Event()
         self._is_stopping = False
+        slots.on_freed(self._start_ready)
+        self._timing = timing
+        self._listener = NewsListener(
+            connect_listener, moved=self._note_moved, look=self._look_soon, due=self._is_due.set, metrics=metrics
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set, then let running tries end. Goes on after losing the database."""
@@ -108,7 +118,7 @@ class Deliverer:
             self._outdated.update(work for work in self._running if not work.is_single and work.number in moved)
             try:
                 async with self._pool.acquire() as connection:
-                    found = await cursors.waiting(connection, list(moved))
+                    found = await waiting.feeds_of(connection, list(moved))
             except DATABASE_LOST:
                 # The next look finds them.
                 self._look_soon()
@@ -116,24 +126,26 @@ class Deliverer:
             self._offer(found)
 
     async def _look_at_all(self) -> None:
+        pause = self._timing.look
         while True:
             self._is_to_look.clear()
             async with self._pool.acquire() as connection:
-                found = await cursors.all_waiting(connection, limit=_MOST_WAITING)
+                found = await waiting.feeds(connection, limit=_MOST_WAITING)
             self._offer(found)
             await self._offer_due()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_to_look.wait(), self._timing.look)
+            has_news = await _is_set(self._is_to_look, within=pause)
+            pause = self._timing.next_pause(pause, found=has_news or bool(found))
 
     async def _look_at_due(self) -> None:
         while True:
-            await asyncio.sleep(self._timing.due)
+            await _is_set(self._is_due, within=self._timing.due)
+            self._is_due.clear()
             await self._offer_due()
 
     async def _offer_due(self) -> None:
         async with self._pool.acquire() as connection:
-            found = await cursors.due(connection, limit=_MOST_WAITING)
-            single = await deliveries.due(connection, limit=_MOST_WAITING)
+            found = await waiting.due_feeds(connection, limit=_MOST_WAITING)
+            single = await waiting.due_deliveries(connection, limit=_MOST_WAITING)
         self._offer(found)
         self._offer(single, are_single=True)
 
@@ -156,12 +168,12 @@ class Deliverer:
 
     def _start_one(self, endpoint_id: UUID) -> bool:
         """Start the first work of an endpoint that is not under way; return whether there was one, and a slot."""
-        waiting = self._ready[endpoint_id]
-        work = next((each for each in waiting if each not in self._running), None)
+        ready = self._ready[endpoint_id]
+        work = next((each for each in ready if each not in self._running), None)
         if work is None or not self._slots.take(endpoint_id):
             return False
-        del waiting[work]
-        if not waiting:
+        del ready[work]
+        if not ready:
             del self._ready[endpoint_id]
         self._running[work] = asyncio.create_task(self._do(work))
         return True
@@ -179,6 +191,8 @@ class Deliverer:
         except DATABASE_LOST as error:
             # The lease ends, and the next look finds it.
             log.warning("events not delivered: the database is away", error=type(error).__name__)
+        except DecryptionError as error:
+            log.error("the secret of a webhook does not open", webhook_id=str(work.endpoint_id), reason=str(error))
         except Exception:
             log.exception("events not delivered", webhook_id=str(work.endpoint_id))
         finally:
@@ -195,6 +209,13 @@ class Deliverer:
         if running:
             await asyncio.wait(running, timeout=self._timing.drain)
         await _end(list(self._running.values()))
+
+
+async def _is_set(event: asyncio.Event, *, within: float) -> bool:
+    """Wait for an event for so many seconds; return whether it is set."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), within)
+    return event.is_set()
 
 
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:

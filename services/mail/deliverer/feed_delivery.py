@@ -16,8 +16,8 @@ from services.mail.deliverer.sender import Sender
 from services.mail.deliverer.slots import Slots
 from services.mail.model import Measure
 from services.mail.store.connection import Pool
-from services.mail.store.webhooks import cursors, deliveries
-from services.mail.store.webhooks.deliveries import Passed
+from services.mail.store.webhooks import cursors, outcomes
+from services.mail.store.webhooks.outcomes import Passed
 from services.mail.usage import UsageCounter
 from services.mail.webhooks.health import EndpointHealth
 from services.mail.webhooks.model import Attempt, DeliveryOrder, DeliveryState, Event
@@ -118,13 +118,11 @@ class FeedDelivery:
             pause = self._health.pause(run.endpoint, verdict, attempt, tries=run.tries + 1)
             if not run.delivered:
                 # Before the event fails: what has failed since then waits for the endpoint, not for itself.
-                run.endpoint = await self._health.note_failure(run.endpoint, verdict, passed_by=True)
+                await self._note_failure(run, verdict, passed_by=True)
             return await self._pass(run, event, attempt, state=DeliveryState.FAILING, pause=pause)
-        if await self._health.is_to_be_parked(
-            run.endpoint, verdict, attempt, tries=run.tries + 1, failing_since=run.lease.failing_since
-        ):
+        if await self._health.is_to_be_parked(run.endpoint, verdict, attempt, lease=run.lease, tries=run.tries + 1):
             passed = await self._pass(run, event, attempt, state=DeliveryState.PARKED)
-            run.endpoint = await self._health.note_failure(run.endpoint, verdict, passed_by=True)
+            await self._note_failure(run, verdict, passed_by=True)
             return passed
         await self._fail(run, event, attempt, verdict)
         return False
@@ -134,7 +132,7 @@ class FeedDelivery:
     ) -> bool:
         """Go on after an event, tried by itself after `pause`; return whether the cursor is still this run's."""
         async with self._pool.acquire() as connection:
-            passed = await deliveries.record_passed(
+            passed = await outcomes.record_passed(
                 connection,
                 run.lease,
                 event,
@@ -164,15 +162,20 @@ class FeedDelivery:
     async def _fail(self, run: FeedRun, event: Event, attempt: Attempt, verdict: Verdict) -> None:
         pause = self._health.pause(run.endpoint, verdict, attempt, tries=run.tries + 1)
         # Before the event fails: what has failed since then waits for the endpoint, not for itself.
-        await self._health.note_failure(run.endpoint, verdict, passed_by=False)
+        await self._note_failure(run, verdict, passed_by=False)
         async with self._pool.acquire() as connection:
-            held = await deliveries.record_failed(
+            held = await outcomes.record_failed(
                 connection, run.lease, event, attempt, pause=pause, refused=verdict is Verdict.REFUSED
             )
         if held:
             self._note_failed(run, event, attempt, pause=pause)
         else:
             self._metrics.ended(LOST)
+
+    async def _note_failure(self, run: FeedRun, verdict: Verdict, *, passed_by: bool) -> None:
+        run.endpoint = await self._health.note_failure(
+            run.endpoint, verdict, passed_by=passed_by, at=run.lease.claimed_at
+        )
 
     def _note_failed(self, run: FeedRun, event: Event, attempt: Attempt, *, pause: float) -> None:
         self._metrics.ended(FAILED)

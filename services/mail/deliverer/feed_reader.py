@@ -5,9 +5,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import structlog
-
-from services.kit.cipher import DecryptionError
 from services.mail.deliverer.feed_run import FeedRun
 from services.mail.ids import PublicIds
 from services.mail.store import changes, labels
@@ -22,8 +19,6 @@ _PAGE = 100
 # A mailbox without changes is at the beginning of its feed.
 _NO_FEED = changes.Feed(latest=changes.Position(incarnation=0, seq=0), live_from=None)
 
-log = structlog.get_logger()
-
 
 class FeedReader:
     """Opens claimed cursors and reads their feeds."""
@@ -35,15 +30,10 @@ class FeedReader:
         self._lease_seconds = lease_seconds
 
     async def open(self, lease: CursorLease, *, is_stopping: Callable[[], bool]) -> FeedRun | None:
-        """Return a run; None if the endpoint is disabled, its secret does not open, or the feed is no more."""
+        """Return a run; None if the endpoint is disabled, or the feed is no more. Raises DecryptionError."""
         async with self._pool.acquire() as connection:
             found = await cursors.opened(connection, lease)
         if found is None:
-            return None
-        try:
-            secrets = [self._secrets.decrypt(record, lease.endpoint_id) for record in found.secrets]
-        except DecryptionError as error:
-            log.error("the secret of a webhook does not open", webhook_id=str(lease.endpoint_id), reason=str(error))
             return None
         writer = EventWriter(
             self._ids, endpoint_id=lease.endpoint_id, mailbox_id=lease.mailbox_id, account_id=found.head.account_id
@@ -51,7 +41,7 @@ class FeedReader:
         return FeedRun(
             lease=lease,
             endpoint=found.endpoint,
-            secrets=secrets,
+            secrets=[self._secrets.decrypt(record, lease.endpoint_id) for record in found.secrets],
             head=found.head,
             writer=writer,
             began=time.monotonic(),

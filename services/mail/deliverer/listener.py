@@ -10,7 +10,7 @@ import structlog
 from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.store.connection import DATABASE_LOST
 from services.mail.store.control import feed_heads
-from services.mail.store.webhooks import endpoints
+from services.mail.store.webhooks import deliveries, endpoints
 
 _AGAIN_SECONDS = 1.0
 # A connection can die silently: check it at this interval.
@@ -23,14 +23,21 @@ type Connect = Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]
 
 
 class NewsListener:
-    """Calls `moved` with the id of a mailbox whose feed has moved, and `look` when anything may be waiting."""
+    """Calls `moved` with the id of a mailbox whose feed has moved, `due` for single deliveries, and else `look`."""
 
     def __init__(
-        self, connect: Connect, *, moved: Callable[[int], None], look: Callable[[], None], metrics: DelivererMetrics
+        self,
+        connect: Connect,
+        *,
+        moved: Callable[[int], None],
+        look: Callable[[], None],
+        due: Callable[[], None],
+        metrics: DelivererMetrics,
     ) -> None:
         self._connect = connect
         self._moved = moved
         self._look = look
+        self._due = due
         self._metrics = metrics
 
     async def listen(self) -> None:
@@ -51,6 +58,7 @@ class NewsListener:
             async with asyncio.timeout(_SETUP_SECONDS):
                 await connection.add_listener(feed_heads.CHANNEL, lambda *news: self._moved(int(str(news[-1]))))
                 await connection.add_listener(endpoints.CHANNEL, lambda *_: self._look())
+                await connection.add_listener(deliveries.CHANNEL, lambda *_: self._due())
             self._metrics.listening.set(1)
             # What has happened before was not heard.
             self._look()

@@ -2,34 +2,23 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from uuid import UUID
 
-from services.kit.cipher import DecryptionError
 from services.mail.deliverer.metrics import DELIVERED, FAILED, DelivererMetrics
 from services.mail.deliverer.sender import Sender
 from services.mail.ids import PublicIds
 from services.mail.model import Measure
 from services.mail.store import changes, labels
 from services.mail.store.connection import Pool
-from services.mail.store.webhooks import deliveries, endpoints
+from services.mail.store.webhooks import deliveries, endpoints, signing_secrets
 from services.mail.usage import UsageCounter
 from services.mail.webhooks.events import EventWriter
 from services.mail.webhooks.health import EndpointHealth
-from services.mail.webhooks.model import Delivery, DeliveryState, DisabledReason, Endpoint, Event, EventType
+from services.mail.webhooks.model import Delivery, DeliveryState, DisabledReason, Event, EventType
 from services.mail.webhooks.retries import RetryRules, Verdict, verdict_of
 from services.mail.webhooks.secrets import EndpointSecrets
 
 _MEASURES = {DeliveryState.DELIVERED: Measure.DELIVERED, DeliveryState.PARKED: Measure.PARKED}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ready:
-    """What a try needs."""
-
-    endpoint: Endpoint
-    event: Event
-    secrets: list[str]
 
 
 class SingleDelivery:
@@ -61,22 +50,28 @@ class SingleDelivery:
         self._draw = draw
 
     async def run(self, endpoint_id: UUID, delivery_id: int) -> None:
-        """Try a delivery that is due; nothing happens if another deliverer has it."""
+        """Try a delivery that is due; nothing happens if another deliverer has it. Raises DecryptionError."""
         async with self._pool.acquire() as connection:
             delivery = await deliveries.claim(connection, endpoint_id, delivery_id, lease_seconds=self._lease_seconds)
         if delivery is None:
             return
-        ready = await self._open(endpoint_id, delivery)
-        if ready is None:
+        async with self._pool.acquire() as connection:
+            endpoint = await endpoints.by_id(connection, endpoint_id)
+            records = await signing_secrets.live(connection, endpoint_id)
+        if endpoint is None:
+            return
+        event = await self._event_of(endpoint_id, delivery)
+        if event is None:
             async with self._pool.acquire() as connection:
                 await deliveries.record(connection, endpoint_id, delivery_id, None, state=DeliveryState.ABANDONED)
             return
-        attempt = await self._sender.send(ready.endpoint, ready.event, secrets=ready.secrets)
+        secrets = [self._secrets.decrypt(record, endpoint_id) for record in records]
+        attempt = await self._sender.send(endpoint, event, secrets=secrets)
         verdict = verdict_of(attempt)
         if verdict is Verdict.DELIVERED:
-            await self._health.recover(ready.endpoint)
+            await self._health.recover(endpoint)
         elif verdict is Verdict.GONE:
-            await self._health.disable(ready.endpoint, DisabledReason.GONE)
+            await self._health.disable(endpoint, DisabledReason.GONE)
         state, pause = self._settle(verdict, delivery, asked=attempt.retry_after)
         async with self._pool.acquire() as connection:
             await deliveries.record(connection, endpoint_id, delivery_id, attempt, state=state, pause=pause)
@@ -98,21 +93,8 @@ class SingleDelivery:
         tries = delivery.tries + 1
         return DeliveryState.FAILING, self._rules.pause(verdict, tries=tries, asked=asked, draw=self._draw)
 
-    async def _open(self, endpoint_id: UUID, delivery: Delivery) -> _Ready | None:
-        """Return what a try needs; None if the event or its endpoint is no more."""
-        async with self._pool.acquire() as connection:
-            endpoint = await endpoints.by_id(connection, endpoint_id)
-            records = await endpoints.secrets(connection, endpoint_id)
-        if endpoint is None:
-            return None
-        event = await self._event_of(endpoint_id, delivery)
-        try:
-            secrets = [self._secrets.decrypt(record, endpoint_id) for record in records]
-        except DecryptionError:
-            return None
-        return None if event is None else _Ready(endpoint=endpoint, event=event, secrets=secrets)
-
     async def _event_of(self, endpoint_id: UUID, delivery: Delivery) -> Event | None:
+        """Return the event of a delivery; None if its change is not kept any more."""
         event_type = EventType(delivery.event_type)
         mailbox_id, account_id = delivery.mailbox_id, delivery.account_id
         if mailbox_id is None or account_id is None:

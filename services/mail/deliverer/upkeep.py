@@ -12,13 +12,14 @@ from services.mail.deliverer.metrics import DelivererMetrics
 from services.mail.store import changes
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import mailboxes
-from services.mail.store.webhooks import cursors, deliveries, endpoints
+from services.mail.store.webhooks import cursors, deliveries, endpoints, signing_secrets
 from services.mail.webhooks.secrets import EndpointSecrets
 
 # Seconds.
 _HOUR = 3600.0
 _METRICS_SECONDS = 15.0
 _ERASE_SECONDS = 15.0
+_CLOCK_SECONDS = 15.0
 # Mailboxes, or rows, for which a round keeps its connection.
 _BATCH = 1_000
 # The key of a secret before all others.
@@ -34,6 +35,7 @@ def upkeep_tasks(
     return [
         PeriodicTask("announce feeds", _HOUR, partial(announce_feeds, pool)),
         PeriodicTask("erase webhooks", _ERASE_SECONDS, partial(erase_webhooks, pool)),
+        PeriodicTask("follow the clock", _CLOCK_SECONDS, partial(follow_clock, pool)),
         PeriodicTask("forget deliveries", _HOUR, partial(forget_deliveries, pool, delivered_days)),
         PeriodicTask("reencrypt secrets", _HOUR, partial(reencrypt_secrets, pool, secrets)),
         PeriodicTask("read metrics of webhooks", _METRICS_SECONDS, partial(metrics.read, pool)),
@@ -67,6 +69,12 @@ async def erase_webhooks(pool: Pool, *, batch: int = _BATCH) -> None:
             await endpoints.erase(connection, endpoint_id)
 
 
+async def follow_clock(pool: Pool) -> None:
+    """Let endpoints begin now that begin later, because Postgres's clock was set back."""
+    async with pool.acquire() as connection:
+        await endpoints.follow_clock(connection)
+
+
 async def forget_deliveries(pool: Pool, delivered_days: float, *, batch: int = _BATCH) -> None:
     """Delete old deliveries, and the cursors of mailboxes that are long gone, in batches."""
     forgotten = batch
@@ -86,7 +94,7 @@ async def reencrypt_secrets(pool: Pool, secrets: EndpointSecrets, *, batch: int 
     last = _BEFORE_ALL
     while True:
         async with pool.acquire() as connection, connection.transaction():
-            found = await endpoints.secrets_of_other_keys(connection, secrets.cipher.header, after=last, limit=batch)
+            found = await signing_secrets.of_other_keys(connection, secrets.cipher.header, after=last, limit=batch)
             for record in found:
                 await _reencrypt(connection, record, secrets)
         if len(found) < batch:
@@ -94,10 +102,10 @@ async def reencrypt_secrets(pool: Pool, secrets: EndpointSecrets, *, batch: int 
         last = (found[-1].endpoint_id, found[-1].secret_id)
 
 
-async def _reencrypt(connection: Connection, record: endpoints.Secret, secrets: EndpointSecrets) -> None:
+async def _reencrypt(connection: Connection, record: signing_secrets.Secret, secrets: EndpointSecrets) -> None:
     try:
         secret = secrets.decrypt(record.encrypted, record.endpoint_id)
     except DecryptionError as error:
         log.error("a secret does not open", webhook_id=str(record.endpoint_id), reason=str(error))
         return
-    await endpoints.replace_secret(connection, record, secrets.encrypt(secret, record.endpoint_id))
+    await signing_secrets.replace(connection, record, secrets.encrypt(secret, record.endpoint_id))

@@ -98,7 +98,8 @@ DELIVERER: Mapping[str, str] = {
     "messages": "SELECT",
     "labels": "SELECT",
     "public_id_key": "SELECT",
-    "webhook_endpoints": "SELECT, UPDATE (disabled_reason, disabled_at, failing_since, refused_in_row), DELETE",
+    "webhook_endpoints": "SELECT, UPDATE (starts_at, disabled_reason, disabled_at, failing_since, refused_in_row), "
+    "DELETE",
     "webhook_secrets": "SELECT, UPDATE (encrypted)",
     "webhook_cursors": "SELECT, INSERT, UPDATE, DELETE",
     "webhook_deliveries": "SELECT, INSERT, UPDATE, DELETE",

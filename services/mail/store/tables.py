@@ -735,7 +735,7 @@ webhook_cursors = Table(
     Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("endpoint_id", "mailbox_id"),
     ForeignKeyConstraint(["endpoint_id"], ["webhook_endpoints.endpoint_id"], ondelete="CASCADE"),
-    Index("ix_webhook_cursors_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_webhook_cursors_planned", "endpoint_id", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     postgresql_with={"fillfactor": 50, **_vacuum(0.05)},
 )
 
@@ -776,7 +776,7 @@ webhook_deliveries = Table(
         "delivery_id",
         postgresql_where=text("state <> 'delivered'"),
     ),
-    Index("ix_webhook_deliveries_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_webhook_deliveries_planned", "endpoint_id", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     Index("ix_webhook_deliveries_created_at", "created_at"),
     # Whether an endpoint takes anything.
     Index("ix_webhook_deliveries_delivered", "endpoint_id", "ended_at", postgresql_where=text("state = 'delivered'")),

@@ -9,7 +9,7 @@ from services.kit.errors import AppError, Kind
 from services.kit.url_guard.destination import UnfitUrlError, parse
 from services.mail.ids import FeedPosition
 from services.mail.store.connection import Connection, Pool
-from services.mail.store.webhooks import cursors, deliveries
+from services.mail.store.webhooks import chains, cursors, deliveries, signing_secrets
 from services.mail.store.webhooks import endpoints as store
 from services.mail.webhooks.model import (
     SELECTABLE,
@@ -75,7 +75,7 @@ class Webhooks:
                 raise AppError(Kind.CONFLICT, "too_many_webhooks", f"An application has {self._most} webhooks at most.")
             endpoint = await store.add(connection, self._new_id(), application_id, rules)
             encrypted = secrets.encrypt(secret, endpoint.endpoint_id)
-            await store.add_secret(connection, endpoint.endpoint_id, encrypted)
+            await signing_secrets.add(connection, endpoint.endpoint_id, encrypted)
             await _add_test(connection, endpoint.endpoint_id)
         return endpoint, secret
 
@@ -103,10 +103,13 @@ class Webhooks:
             self._check(rules)
             await store.change(connection, endpoint_id, rules)
             if rules.account_ids != before.account_ids:
-                await cursors.begin_waiting(connection, endpoint)
+                await chains.begin_waiting(connection, endpoint)
                 await store.start_now(connection, endpoint_id)
             if _chain_of(rules) != _chain_of(before):
-                await cursors.rebegin(connection, endpoint_id, account_ids=rules.account_ids)
+                await chains.rebegin(connection, endpoint_id, account_ids=rules.account_ids)
+            elif rules.url != before.url:
+                # Deliverers that have the URL before go on with the new one.
+                await chains.interrupt(connection, endpoint_id)
             if changes.is_enabled is not None:
                 await _set_enabled(connection, endpoint_id, is_enabled=changes.is_enabled)
             return await _find(connection, application_id, endpoint_id)
@@ -115,7 +118,8 @@ class Webhooks:
         """Delete an endpoint: it is hidden at once and erased by deliverers. Raises AppError webhook_not_found."""
         async with self._pool.acquire() as connection, connection.transaction():
             await _find(connection, application_id, endpoint_id, lock=True)
-            await store.hide(connection, application_id, endpoint_id)
+            hidden = await store.hide(connection, application_id, endpoint_id)
+            await chains.interrupt(connection, *hidden)
 
     async def rotate(self, application_id: UUID, endpoint_id: UUID, *, overlap_seconds: float) -> str:
         """Return a new secret; the one before signs beside it for so many seconds.
@@ -128,11 +132,11 @@ class Webhooks:
         secret = secrets.make()
         async with self._pool.acquire() as connection, connection.transaction():
             await _find(connection, application_id, endpoint_id, lock=True)
-            await store.end_secrets(connection, endpoint_id, after_seconds=overlap_seconds)
-            await store.add_secret(connection, endpoint_id, secrets.encrypt(secret, endpoint_id))
+            await signing_secrets.end(connection, endpoint_id, after_seconds=overlap_seconds)
+            await signing_secrets.add(connection, endpoint_id, secrets.encrypt(secret, endpoint_id))
             if not overlap_seconds:
                 # Deliverers that have the secret before go on with the new one.
-                await cursors.interrupt(connection, endpoint_id)
+                await chains.interrupt(connection, endpoint_id)
         return secret
 
     async def test(self, application_id: UUID, endpoint_id: UUID) -> Delivery:
@@ -177,9 +181,9 @@ class Webhooks:
             endpoint = await _find(connection, application_id, endpoint_id, lock=True)
             if isinstance(since, datetime):
                 await store.start_by(connection, endpoint_id, since)
-                await cursors.replay_all(connection, endpoint_id, since)
-            elif await cursors.reaches(connection, endpoint, since.mailbox_id):
-                await cursors.replay(
+                await chains.replay_all(connection, endpoint_id, since)
+            elif await chains.reaches(connection, endpoint, since.mailbox_id):
+                await chains.replay(
                     connection, endpoint_id, since.mailbox_id, seq=since.seq, incarnation=since.incarnation
                 )
             else:
@@ -233,7 +237,7 @@ async def _set_enabled(connection: Connection, endpoint_id: UUID, *, is_enabled:
         await cursors.wake(connection, endpoint_id, down_since=None)
         return
     await store.disable(connection, endpoint_id, DisabledReason.REQUESTED)
-    await cursors.interrupt(connection, endpoint_id)
+    await chains.interrupt(connection, endpoint_id)
 
 
 async def _add_test(connection: Connection, endpoint_id: UUID) -> Delivery:

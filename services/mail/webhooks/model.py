@@ -173,6 +173,7 @@ class CursorLease:
     mailbox_id: int
     owner: UUID
     epoch: int
+    claimed_at: datetime
     # None: it is to be looked up. Changes after `starts_at` are delivered, too, once more where they were before.
     seq: int | None
     starts_at: datetime | None

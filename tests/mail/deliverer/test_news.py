@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import accumulate
 from typing import override
 from uuid import UUID, uuid4
 
 from prometheus_client import CollectorRegistry
 
 from services.kit.stores.postgres import create_pool
-from services.mail.deliverer.deliverer import Deliverer, Timing
+from services.mail.deliverer.deliverer import DEFAULT_TIMING, Deliverer, Timing
 from services.mail.deliverer.feed_delivery import FeedDelivery
 from services.mail.deliverer.feed_run import RunOutcome
 from services.mail.deliverer.metrics import DelivererMetrics
@@ -93,3 +94,10 @@ class TestNews:
         stop.set()
         await running
         await pool.close()
+
+
+class TestLooks:
+    def test_are_rare_while_they_find_nothing(self) -> None:
+        pauses = accumulate(range(4), lambda pause, _: DEFAULT_TIMING.next_pause(pause, found=False), initial=10.0)
+        assert list(pauses) == [10, 20, 40, 60, 60]
+        assert DEFAULT_TIMING.next_pause(60, found=True) == 10

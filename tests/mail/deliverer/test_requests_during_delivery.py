@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from services.mail.deliverer.upkeep import erase_webhooks
-from services.mail.store.webhooks import endpoints
+from services.mail.store.webhooks import chains, endpoints
+from services.mail.webhooks.endpoints import RuleChanges
 from services.mail.webhooks.model import DeliveryOrder, Endpoint
 from tests.mail.deliverer.test_upkeep import rows_of
 from tests.support.mail.running_deliverer import RunningDeliverer, WebhookStage
@@ -35,7 +36,8 @@ async def delete(hooks: WebhookStage, endpoint: Endpoint, *, with_application: b
     """Delete a webhook, alone or as the deletion of its application does."""
     if with_application:
         async with hooks.pool.acquire() as connection:
-            await endpoints.hide(connection, hooks.application_id)
+            hidden = await endpoints.hide(connection, hooks.application_id)
+            await chains.interrupt(connection, *hidden)
     else:
         await hooks.webhooks.delete(hooks.application_id, endpoint.endpoint_id)
 
@@ -67,6 +69,25 @@ class TestDeletion:
             assert receiver.at_gate == at_once
         await erase_webhooks(hooks.pool)
         assert await rows_of(hooks, endpoint) == {}
+
+
+class TestChange:
+    async def test_of_the_url_lets_nothing_follow_to_the_one_before(
+        self, hooks: WebhookStage, receiver: Receiver
+    ) -> None:
+        mailbox = await hooks.mailbox()
+        endpoint = await hooks.endpoint(receiver, event_types=["message.created"])
+        receiver.gate = asyncio.Event()
+        async with hooks.deliverer(), receiving() as other:
+            await hooks.change(mailbox, 3)
+            # One of them is the test.
+            await until_held(receiver, 2)
+            other.secrets = receiver.secrets
+            await hooks.webhooks.change(hooks.application_id, endpoint.endpoint_id, RuleChanges(url=other.url))
+            receiver.gate.set()
+            await other.until(3)
+        assert receiver.at_gate == 2
+        assert other.broken_chains() == []
 
 
 class TestRotation:

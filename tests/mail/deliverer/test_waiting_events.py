@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
+
 from services.mail.deliverer.feed_reader import FeedReader
-from services.mail.store.webhooks import cursors
+from services.mail.store.webhooks import cursors, endpoints
 from services.mail.webhooks.endpoints import RuleChanges
 from services.mail.webhooks.model import Endpoint
 from tests.mail.deliverer.test_deliverer import delivered_numbers, feed_numbers, public_ids, until_caught_up
@@ -18,13 +20,13 @@ async def set_enabled(hooks: WebhookStage, endpoint: Endpoint, *, is_enabled: bo
     await hooks.webhooks.change(hooks.application_id, endpoint.endpoint_id, RuleChanges(is_enabled=is_enabled))
 
 
+# Those by which a webhook begins.
+MOMENTS = {"changed_at": "message_changes", "moved_at": "feed_heads", "starts_at": "webhook_endpoints"}
+
+
 async def pass_hours(hooks: WebhookStage, hours: int) -> None:
     """Make what has happened so many hours earlier."""
-    for column, table in {
-        "changed_at": "message_changes",
-        "moved_at": "feed_heads",
-        "starts_at": "webhook_endpoints",
-    }.items():
+    for column, table in MOMENTS.items():
         await hooks.shift(column, table, timedelta(hours=hours))
 
 
@@ -135,3 +137,21 @@ class TestChangedFilter:
         await hooks.webhooks.change(hooks.application_id, endpoint.endpoint_id, changed)
         async with hooks.deliverer():
             await receiver.until(2)
+
+
+class TestClockThatIsSetBack:
+    @pytest.mark.parametrize("by", [timedelta(minutes=5), timedelta(hours=3)])
+    async def test_loses_no_change_to_a_new_webhook(
+        self, hooks: WebhookStage, receiver: Receiver, by: timedelta
+    ) -> None:
+        mailbox = await hooks.mailbox()
+        endpoint = await hooks.endpoint(receiver)
+        for column, table in MOMENTS.items():
+            await hooks.shift(column, table, -by)
+        async with hooks.pool.acquire() as connection:
+            await endpoints.follow_clock(connection)
+        await hooks.change(mailbox, 3)
+        async with hooks.deliverer():
+            await receiver.until(3)
+            await until_caught_up(hooks, mailbox)
+        assert await delivered_numbers(hooks, endpoint) == await feed_numbers(hooks, mailbox, after=1)

@@ -66,7 +66,7 @@ class TestPrivileges:
         refused = await refused_to(mail_databases.deliverer)
         # The service has these with the functions of its modules.
         assert {place for place in refused & called if place.startswith(("webhooks/", "changes.py: to_tell"))} <= {
-            *("webhooks/endpoints.py: add", "webhooks/endpoints.py: add_secret", "webhooks/endpoints.py: change"),
+            *("webhooks/endpoints.py: add", "webhooks/endpoints.py: change", "webhooks/signing_secrets.py: add"),
         }
         for statement in ("SELECT * FROM message_contents", "SELECT email FROM mailboxes", "DELETE FROM messages"):
             await assert_refused(mail_databases.deliverer, statement)

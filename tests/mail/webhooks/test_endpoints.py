@@ -9,7 +9,7 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.deliverer.upkeep import erase_webhooks
-from services.mail.store.webhooks import cursors, deliveries, endpoints
+from services.mail.store.webhooks import cursors, deliveries, endpoints, waiting
 from services.mail.webhooks.endpoints import RuleChanges, Webhooks
 from services.mail.webhooks.model import EndpointRules, EventType
 from tests.support.mail.running_deliverer import WebhookStage, endpoint_secrets, webhook_stage
@@ -107,12 +107,12 @@ class TestDeletion:
                 assert await cursors.opened(connection, lease) is None
                 assert await endpoints.by_id(connection, endpoint.endpoint_id) is None
                 for found in (
-                    await cursors.waiting(connection, [mailbox.mailbox_id]),
-                    await cursors.all_waiting(connection, limit=10),
-                    await deliveries.due(connection, limit=10),
+                    await waiting.feeds_of(connection, [mailbox.mailbox_id]),
+                    await waiting.feeds(connection, limit=10),
+                    await waiting.due_deliveries(connection, limit=10),
                 ):
                     assert {each.endpoint_id for each in found} == {kept.endpoint_id}
-                assert await cursors.due(connection, limit=10) == []
+                assert await waiting.due_feeds(connection, limit=10) == []
             assert await hooks.webhooks.all_of(hooks.application_id) == [kept]
             for call in (hooks.webhooks.get, hooks.webhooks.delete):
                 assert await refusal(call(hooks.application_id, endpoint.endpoint_id)) == "webhook_not_found"
@@ -145,6 +145,31 @@ class TestDeliveryUnderWay:
                 await eventually(lambda: waits_for_a_lock(hooks))
                 await deliveries.add(connection, named, event_id="msg_2", event_type="message.created", data={})
             assert await asyncio.wait_for(asking, 30) is None or request_ == "disable"
+
+
+class TestClaim:
+    async def test_before_a_deletion_loses_its_lease(self, servers: Servers) -> None:
+        async with webhook_stage(servers) as hooks:
+            endpoint, _ = await hooks.webhooks.create(hooks.application_id, RULES)
+            mailbox, named = await hooks.mailbox(), endpoint.endpoint_id
+            async with hooks.pool.acquire() as connection, connection.transaction():
+                assert await cursors.claim(connection, named, mailbox.mailbox_id, owner=uuid4(), lease_seconds=60)
+                deleting = asyncio.create_task(hooks.webhooks.delete(hooks.application_id, named))
+                await eventually(lambda: waits_for_a_lock(hooks))
+            await asyncio.wait_for(deleting, 30)
+            assert await hooks.pool.fetchval("SELECT count(lease_until) FROM webhook_cursors") == 0
+
+    async def test_during_a_deletion_gets_none(self, servers: Servers) -> None:
+        async with webhook_stage(servers) as hooks, servers.mail_pool.acquire() as other:
+            endpoint, _ = await hooks.webhooks.create(hooks.application_id, RULES)
+            mailbox, named = await hooks.mailbox(), endpoint.endpoint_id
+            async with hooks.pool.acquire() as connection, connection.transaction():
+                await endpoints.hide(connection, hooks.application_id)
+                claiming = asyncio.create_task(
+                    cursors.claim(other, named, mailbox.mailbox_id, owner=uuid4(), lease_seconds=60)
+                )
+                await eventually(lambda: waits_for_a_lock(hooks))
+            assert await asyncio.wait_for(claiming, 30) is None
 
 
 class TestNewsOfAnother:

@@ -1,4 +1,4 @@
-"""How far feeds are delivered to endpoints: claims of deliverers, and what came of them.
+"""How far feeds are delivered to endpoints: claims of deliverers, and where these begin and go on.
 
 A deliverer that was thought dead cannot write after another took over: each statement changes the very row that has the
 lease, and compares the epoch in it.
@@ -13,16 +13,10 @@ import asyncpg
 
 from services.mail.store.connection import Connection
 from services.mail.store.webhooks.endpoints import COLUMNS, endpoint_of
-from services.mail.webhooks.model import CursorLease, Endpoint, Waiting
+from services.mail.store.webhooks.leases import is_free
+from services.mail.webhooks.model import CursorLease, Endpoint
 
 _LEASED = "endpoint_id = $1 AND mailbox_id = $2 AND lease_owner = $3 AND lease_epoch = $4"
-# Feeds `h` with something for the endpoint `e`, whose cursor `c` may be claimed.
-_WAITING = """
-    e.disabled_reason = '' AND (e.account_ids IS NULL OR h.account_id = ANY(e.account_ids))
-    AND CASE WHEN c.mailbox_id IS NULL THEN h.moved_at > e.starts_at
-        ELSE NOT c.is_ended AND (c.seq IS NULL OR c.seq < h.seq OR c.resync_due OR c.starts_at IS NOT NULL) END
-    AND (c.due_at IS NULL OR c.due_at <= now()) AND (c.lease_until IS NULL OR c.lease_until < now())
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,64 +38,22 @@ class OpenedFeed:
     head: Head
 
 
-async def waiting(connection: Connection, mailbox_ids: Sequence[int]) -> list[Waiting]:
-    """Return the endpoints that have something to get from these mailboxes, each with the mailbox."""
-    rows = await connection.fetch(
-        f"""
-        SELECT e.endpoint_id, h.mailbox_id, e.failing_since IS NOT NULL
-        FROM feed_heads h JOIN webhook_endpoints e USING (application_id)
-        LEFT JOIN webhook_cursors c ON (c.endpoint_id, c.mailbox_id) = (e.endpoint_id, h.mailbox_id)
-        WHERE h.mailbox_id = ANY($1::bigint[]) AND {_WAITING}
-        """,
-        mailbox_ids,
-    )
-    return [Waiting(*row) for row in rows]
-
-
-async def all_waiting(connection: Connection, *, limit: int) -> list[Waiting]:
-    """Return up to `limit` mailboxes of each endpoint that has something to get from them."""
-    rows = await connection.fetch(
-        f"""
-        SELECT e.endpoint_id, w.mailbox_id, e.failing_since IS NOT NULL
-        FROM webhook_endpoints e CROSS JOIN LATERAL (
-            SELECT h.mailbox_id FROM feed_heads h
-            LEFT JOIN webhook_cursors c ON c.endpoint_id = e.endpoint_id AND c.mailbox_id = h.mailbox_id
-            WHERE h.application_id = e.application_id AND {_WAITING} LIMIT $1
-        ) w
-        """,
-        limit,
-    )
-    return [Waiting(*row) for row in rows]
-
-
-async def due(connection: Connection, *, limit: int) -> list[Waiting]:
-    """Return up to `limit` cursors whose failed event is to be tried again, the longest due first."""
-    rows = await connection.fetch(
-        """
-        SELECT c.endpoint_id, c.mailbox_id, e.failing_since IS NOT NULL
-        FROM webhook_cursors c JOIN webhook_endpoints e USING (endpoint_id)
-        WHERE c.due_at <= now() AND (c.lease_until IS NULL OR c.lease_until < now()) AND e.disabled_reason = ''
-        ORDER BY c.due_at LIMIT $1
-        """,
-        limit,
-    )
-    return [Waiting(*row) for row in rows]
-
-
 async def claim(
     connection: Connection, endpoint_id: UUID, mailbox_id: int, *, owner: UUID, lease_seconds: float
 ) -> CursorLease | None:
-    """Claim a cursor, or make it; None if it is not free or not due."""
+    """Claim a cursor, or make it; None if it is not free or not due, or its endpoint is disabled.
+
+    A claim waits for requests that have locked the endpoint, and these wait for it: none misses the other.
+    """
     row = await connection.fetchrow(
-        """
+        f"""
         INSERT INTO webhook_cursors AS c (endpoint_id, mailbox_id, lease_owner, lease_until, lease_epoch)
         SELECT endpoint_id, $2, $3, now() + make_interval(secs => $4), 1 FROM webhook_endpoints
-        WHERE endpoint_id = $1 AND disabled_reason = ''
+        WHERE endpoint_id = $1 AND disabled_reason = '' FOR SHARE
         ON CONFLICT (endpoint_id, mailbox_id) DO UPDATE
         SET lease_owner = excluded.lease_owner, lease_until = excluded.lease_until, lease_epoch = c.lease_epoch + 1
-        WHERE (c.lease_until IS NULL OR c.lease_until < now()) AND (c.due_at IS NULL OR c.due_at <= now())
-            AND NOT c.is_ended
-        RETURNING *
+        WHERE {is_free("c")} AND (c.due_at IS NULL OR c.due_at <= now()) AND NOT c.is_ended
+        RETURNING *, now() AS claimed_at
         """,
         endpoint_id,
         mailbox_id,
@@ -208,113 +160,6 @@ async def wake(connection: Connection, endpoint_id: UUID, *, down_since: datetim
     )
 
 
-async def interrupt(connection: Connection, endpoint_id: UUID) -> None:
-    """Take the cursors of an endpoint from deliverers: raising the epoch rejects what is under way."""
-    await connection.execute(
-        """
-        UPDATE webhook_cursors SET lease_epoch = lease_epoch + 1, lease_owner = NULL, lease_until = NULL
-        WHERE endpoint_id = $1 AND lease_until IS NOT NULL
-        """,
-        endpoint_id,
-    )
-
-
-async def begin_waiting(connection: Connection, endpoint: Endpoint) -> None:
-    """Make the cursors of mailboxes that wait without one, at the start of their endpoint, which is about to move."""
-    await connection.execute(
-        """
-        INSERT INTO webhook_cursors (endpoint_id, mailbox_id, starts_at)
-        SELECT $1, mailbox_id, $2 FROM feed_heads
-        WHERE application_id = $3 AND moved_at > $2 AND ($4::uuid[] IS NULL OR account_id = ANY($4))
-        ON CONFLICT DO NOTHING
-        """,
-        endpoint.endpoint_id,
-        endpoint.starts_at,
-        *_reach(endpoint),
-    )
-
-
-async def rebegin(connection: Connection, endpoint_id: UUID, *, account_ids: Sequence[UUID] | None) -> None:
-    """Begin new chains after what was delivered, since other events or mailboxes are asked for; forget mailboxes.
-
-    Raising the epoch rejects what is under way.
-    """
-    if account_ids is not None:
-        await connection.execute(
-            """
-            DELETE FROM webhook_cursors c USING feed_heads h
-            WHERE c.endpoint_id = $1 AND h.mailbox_id = c.mailbox_id AND NOT h.account_id = ANY($2::uuid[])
-            """,
-            endpoint_id,
-            list(account_ids),
-        )
-    await connection.execute(
-        """
-        UPDATE webhook_cursors
-        SET chain_start = true, previous_seq = coalesce(seq, previous_seq), lease_epoch = lease_epoch + 1,
-            lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL, due_at = NULL
-        WHERE endpoint_id = $1
-        """,
-        endpoint_id,
-    )
-
-
-async def reaches(connection: Connection, endpoint: Endpoint, mailbox_id: int) -> bool:
-    """Return whether an endpoint gets the events of a mailbox, which may be disconnected."""
-    found: bool = await connection.fetchval(
-        """
-        SELECT EXISTS (
-            SELECT FROM feed_heads
-            WHERE mailbox_id = $1 AND application_id = $2 AND ($3::uuid[] IS NULL OR account_id = ANY($3))
-        )
-        """,
-        mailbox_id,
-        *_reach(endpoint),
-    )
-    return found
-
-
-def _reach(endpoint: Endpoint) -> tuple[UUID, list[UUID] | None]:
-    """Return the application of an endpoint, and the accounts of its mailboxes; None: all of the application."""
-    accounts = endpoint.rules.account_ids
-    return endpoint.application_id, None if accounts is None else list(accounts)
-
-
-async def replay(connection: Connection, endpoint_id: UUID, mailbox_id: int, *, seq: int, incarnation: int) -> None:
-    """Deliver the events of a mailbox after a change once more, in a new chain."""
-    await connection.execute(
-        """
-        INSERT INTO webhook_cursors AS c (endpoint_id, mailbox_id, seq, previous_seq, previous_incarnation)
-        VALUES ($1, $2, $3, $3, $4)
-        ON CONFLICT (endpoint_id, mailbox_id) DO UPDATE
-        SET seq = least(c.seq, excluded.seq), previous_seq = least(c.seq, excluded.seq),
-            previous_incarnation = excluded.previous_incarnation,
-            chain_start = true, replayed_until = greatest(c.replayed_until, coalesce(c.seq, 0)),
-            lease_epoch = c.lease_epoch + 1, lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL,
-            due_at = now(), is_ended = false
-        """,
-        endpoint_id,
-        mailbox_id,
-        seq,
-        incarnation,
-    )
-
-
-async def replay_all(connection: Connection, endpoint_id: UUID, moment: datetime) -> None:
-    """Deliver the events of all mailboxes after a moment once more, after those that still wait, in new chains."""
-    await connection.execute(
-        """
-        UPDATE webhook_cursors
-        SET starts_at = least(starts_at, $2), chain_start = true,
-            replayed_until = greatest(replayed_until, coalesce(seq, 0)), lease_epoch = lease_epoch + 1,
-            lease_owner = NULL, lease_until = NULL, tries = 0, failing_since = NULL, due_at = now(), is_ended = false
-        WHERE endpoint_id = $1
-        """,
-        endpoint_id,
-        moment,
-    )
-
-
 async def erase_some(connection: Connection, endpoint_id: UUID, *, limit: int) -> bool:
     """Erase up to `limit` cursors of an endpoint; return whether there were any."""
     done = await connection.execute(
@@ -366,6 +211,7 @@ def _lease_of(row: asyncpg.Record) -> CursorLease:
         mailbox_id=row["mailbox_id"],
         owner=row["lease_owner"],
         epoch=row["lease_epoch"],
+        claimed_at=row["claimed_at"],
         seq=row["seq"],
         starts_at=row["starts_at"],
         previous_incarnation=row["previous_incarnation"],

@@ -1,7 +1,6 @@
-"""Endpoints of applications, and the secrets that sign deliveries to them."""
+"""Endpoints of applications."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -10,22 +9,13 @@ import asyncpg
 from services.mail.store.connection import Connection
 from services.mail.webhooks.model import DeliveryOrder, DisabledReason, Endpoint, EndpointRules
 
-# Deliverers listen: an endpoint is new, changed, or has something to deliver. There is no payload.
+# Deliverers listen: an endpoint is new or changed, or is to get what it got before. There is no payload.
 CHANNEL = "webhooks_changed"
 # Of an endpoint `e`.
 COLUMNS = """
     e.endpoint_id, e.application_id, e.url, e.description, e.event_types, e.account_ids, e.backfill, e.delivery_order,
     e.disabled_reason, e.starts_at, e.failing_since, e.refused_in_row, e.created_at, e.disabled_at
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
-    """An encrypted secret of an endpoint."""
-
-    endpoint_id: UUID
-    secret_id: int
-    encrypted: bytes
 
 
 async def lock_application(connection: Connection, application_id: UUID) -> None:
@@ -132,24 +122,21 @@ async def start_by(connection: Connection, endpoint_id: UUID, moment: datetime) 
     )
 
 
-async def hide(connection: Connection, application_id: UUID, endpoint_id: UUID | None = None) -> None:
-    """Hide an endpoint, or all, from their application, and take its cursors from deliverers, which erase it.
+async def hide(connection: Connection, application_id: UUID, endpoint_id: UUID | None = None) -> list[UUID]:
+    """Hide an endpoint, or all, from their application, and return their ids; deliverers erase them.
 
     An endpoint without an application does not exist for readers. It is disabled, too: it gets no event.
     """
-    await connection.execute(
+    rows = await connection.fetch(
         """
-        WITH hidden AS (
-            UPDATE webhook_endpoints SET application_id = NULL, disabled_reason = 'requested', disabled_at = now()
-            WHERE application_id = $1 AND ($2::uuid IS NULL OR endpoint_id = $2)
-            RETURNING endpoint_id
-        )
-        UPDATE webhook_cursors c SET lease_epoch = lease_epoch + 1, lease_owner = NULL, lease_until = NULL
-        FROM hidden WHERE c.endpoint_id = hidden.endpoint_id AND lease_until IS NOT NULL
+        UPDATE webhook_endpoints SET application_id = NULL, disabled_reason = 'requested', disabled_at = now()
+        WHERE application_id = $1 AND ($2::uuid IS NULL OR endpoint_id = $2)
+        RETURNING endpoint_id
         """,
         application_id,
         endpoint_id,
     )
+    return [row["endpoint_id"] for row in rows]
 
 
 async def hidden(connection: Connection) -> list[UUID]:
@@ -162,6 +149,16 @@ async def erase(connection: Connection, endpoint_id: UUID) -> None:
     """Delete a hidden endpoint whose cursors and deliveries are erased, with its secrets."""
     await connection.execute(
         "DELETE FROM webhook_endpoints WHERE endpoint_id = $1 AND application_id IS NULL", endpoint_id
+    )
+
+
+async def follow_clock(connection: Connection) -> None:
+    """Let endpoints that start in the future start a minute ago: Postgres's clock was set back since they were made.
+
+    Else the changes until then would be from before the start.
+    """
+    await connection.execute(
+        "UPDATE webhook_endpoints SET starts_at = now() - interval '1 minute' WHERE starts_at > now()"
     )
 
 
@@ -208,71 +205,6 @@ async def note_failure(connection: Connection, endpoint_id: UUID, *, passed_by: 
         """,
         endpoint_id,
         int(passed_by),
-    )
-
-
-async def add_secret(connection: Connection, endpoint_id: UUID, encrypted: bytes) -> None:
-    """Add the newest secret of an endpoint."""
-    await connection.execute(
-        "INSERT INTO webhook_secrets (endpoint_id, encrypted) VALUES ($1, $2)", endpoint_id, encrypted
-    )
-
-
-async def end_secrets(connection: Connection, endpoint_id: UUID, *, after_seconds: float) -> None:
-    """Let the newest secret sign for so many seconds more, and delete the others."""
-    await connection.execute(
-        """
-        DELETE FROM webhook_secrets s WHERE endpoint_id = $1
-            AND secret_id < (SELECT max(secret_id) FROM webhook_secrets WHERE endpoint_id = $1)
-        """,
-        endpoint_id,
-    )
-    await connection.execute(
-        "UPDATE webhook_secrets SET ends_at = now() + make_interval(secs => $2) WHERE endpoint_id = $1",
-        endpoint_id,
-        after_seconds,
-    )
-
-
-async def secrets(connection: Connection, endpoint_id: UUID) -> list[bytes]:
-    """Return the encrypted secrets that sign now, the newest first."""
-    rows = await connection.fetch(
-        """
-        SELECT encrypted FROM webhook_secrets WHERE endpoint_id = $1 AND (ends_at IS NULL OR ends_at > now())
-        ORDER BY secret_id DESC
-        """,
-        endpoint_id,
-    )
-    return [bytes(row["encrypted"]) for row in rows]
-
-
-async def secrets_of_other_keys(
-    connection: Connection, header: bytes, *, after: tuple[UUID, int], limit: int
-) -> list[Secret]:
-    """Lock and return secrets that do not begin with `header`, which names the key of encryption.
-
-    In the order of their endpoints and numbers, from those after the one with this key.
-    """
-    rows = await connection.fetch(
-        """
-        SELECT endpoint_id, secret_id, encrypted FROM webhook_secrets
-        WHERE substring(encrypted FROM 1 FOR length($1::bytea)) <> $1 AND (endpoint_id, secret_id) > ($2, $3)
-        ORDER BY endpoint_id, secret_id LIMIT $4 FOR UPDATE SKIP LOCKED
-        """,
-        header,
-        *after,
-        limit,
-    )
-    return [Secret(**row) for row in rows]
-
-
-async def replace_secret(connection: Connection, secret: Secret, encrypted: bytes) -> None:
-    """Replace a secret by the same one under another key."""
-    await connection.execute(
-        "UPDATE webhook_secrets SET encrypted = $3 WHERE endpoint_id = $1 AND secret_id = $2",
-        secret.endpoint_id,
-        secret.secret_id,
-        encrypted,
     )
 
 

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.mail.model import Mailbox
-from services.mail.store.webhooks import cursors, deliveries
-from services.mail.store.webhooks.deliveries import Passed
+from services.mail.store.webhooks import cursors, outcomes
+from services.mail.store.webhooks.outcomes import Passed
 from services.mail.webhooks.model import Attempt, CursorLease, DeliveryState, Event, EventType
 from tests.mail.deliverer.test_deliverer import disconnect
 from tests.support.mail.running_deliverer import WebhookStage, webhook_stage
@@ -82,7 +82,7 @@ class TestLease:
                 assert lease is not None
                 await disconnect(hooks, mailbox)
                 # The deliverer has read more of the feed before.
-                passed = await deliveries.record_passed(
+                passed = await outcomes.record_passed(
                     connection,
                     lease,
                     first_event(mailbox),
@@ -108,12 +108,12 @@ class TestLease:
 
                 async def passed(lease: CursorLease) -> Passed:
                     state = DeliveryState.DELIVERED
-                    return await deliveries.record_passed(
+                    return await outcomes.record_passed(
                         connection, lease, event, attempt, state=state, until=1, lease_seconds=60
                     )
 
                 assert await passed(late) is Passed.LOST
-                assert not await deliveries.record_failed(connection, late, event, attempt, pause=1, refused=False)
+                assert not await outcomes.record_failed(connection, late, event, attempt, pause=1, refused=False)
                 assert not await cursors.skip(connection, late, seq=1, lease_seconds=60)
                 assert not await cursors.begin(connection, late, seq=1, incarnation=1)
                 assert not await cursors.require_resync(connection, late, seq=1)

@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,13 +83,15 @@ async def freshness(stack: RunningStack, people: list[Person], *, folder: str, d
     return list(itertools.chain.from_iterable(found))
 
 
-def connect(stack: RunningStack, provider: Provider, *, mailboxes: int) -> list[Person]:
-    """Return people of both servers with small, synced mailboxes."""
+def connect(
+    stack: RunningStack, provider: Provider, *, mailboxes: int, providers: Sequence[str] = PROVIDERS
+) -> list[Person]:
+    """Return people of these servers with small, synced mailboxes."""
 
     def one(number: int) -> Person:
         http = httpx.Client(base_url=stack.gateway_url, trust_env=False, timeout=90)
         email = provider.new_user(messages=5, email=f"idle-{number}@example.com", seed=number)
-        person = Person.sign_in(http, email, provider=PROVIDERS[number % len(PROVIDERS)])
+        person = Person.sign_in(http, email, provider=providers[number % len(providers)])
         person.sync()
         return person
 

@@ -117,6 +117,14 @@ class TestStatementsForANewMailbox:
         await locations.unidentified(planned, mailbox_id, [(row["size"], row["arrived_at"]) for row in newest])
         assert planned.rows < OWN / 10
 
+    async def test_read_the_marks_of_the_last_messages_of_folders(
+        self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
+    ) -> None:
+        await fill(connection, _PLACES, table="mail_locations", known=other_id, new=mailbox_id)
+        last = [locations.MarkedFolder(folder_id, 1, f"{OWN - 100:010}") for folder_id in range(1, 13)]
+        await locations.by_mark(planned, mailbox_id, last, lacked="seen")
+        assert planned.rows < OWN / 2
+
     async def test_look_up_the_queued_messages_that_were_fetched(
         self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
     ) -> None:

@@ -17,6 +17,7 @@ from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.idling import Inbox, wait_for_news
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
+from services.mail.providers.imap.marks import LONGEST_MARKS_SECONDS, MarksCheck
 from services.mail.providers.imap.passes import STEP_SECONDS
 from services.mail.providers.imap.servers import COSTS, MailServer, imap_limits, trusting
 from services.mail.providers.imap.settings import ImapSettings
@@ -50,6 +51,7 @@ async def open_imap(
                 keeper=keeper,
                 pool=resources.pool,
                 whole_up_to=settings.imap_whole_bytes,
+                longest_marks=settings.imap_marks_longest_seconds,
             )
             for name, server in settings.mail_servers.items()
         }
@@ -91,15 +93,20 @@ class ImapProvider:
         keeper: HeldMailboxes,
         pool: Pool,
         whole_up_to: int = WHOLE_UP_TO,
+        longest_marks: float = LONGEST_MARKS_SECONDS,
         step_seconds: float = STEP_SECONDS,
     ) -> None:
-        """`step_seconds` are those for the steps of a pass within one call of the engine."""
+        """`step_seconds` are those for the steps of a pass within one call of the engine.
+
+        `longest_marks` are the seconds between two comparisons of marks at most.
+        """
         self._server = server
         self._sign_in = sign_in
         self._connections = connections
         self._keeper = keeper
         self._announcer = keeper.announcer(random.Random())  # noqa: S311 - spreads renewals, hides nothing
         self._pool = pool
+        self._marks = MarksCheck(pool, hidden_marks=server.hidden_marks, longest=longest_marks)
         self._whole_up_to = whole_up_to
         self._step_seconds = step_seconds
 
@@ -116,8 +123,9 @@ class ImapProvider:
             yield ImapMailboxSession(
                 mailbox.mailbox_id,
                 session=session,
-                folders=ImapFolders(session, hidden_marks=self._server.hidden_marks),
+                folders=ImapFolders(session, hidden_marks=self._server.hidden_marks, doubted=self._marks.doubted),
                 contents=ImapContents(session, whole_up_to=self._whole_up_to),
+                marks=self._marks,
                 keeper=self._keeper,
                 pool=self._pool,
                 writing=writing,

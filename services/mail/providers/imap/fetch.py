@@ -6,13 +6,14 @@ from datetime import datetime
 from services.mail.content.model import ParsedMessage
 from services.mail.providers.base import FetchResult
 from services.mail.providers.errors import MessageGoneError, ProviderError, ProviderUnavailableError, RejectedError
-from services.mail.providers.folder_history.model import HistoryState, KnownFolder, Location, labels_by_message
+from services.mail.providers.folder_history.model import KnownFolder, Location, labels_by_message
 from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.content.messages import message_of
 from services.mail.providers.imap.folders import UNKNOWN_TIME
 from services.mail.providers.imap.look_plan import FolderState, LookPlan
 from services.mail.store.connection import Pool
 from services.mail.store.folder_history import folders, locations
+from services.mail.store.folder_history.folders import Overview
 
 
 class Snapshot:
@@ -62,7 +63,7 @@ class Snapshots:
     def __init__(self, pool: Pool, mailbox_id: int) -> None:
         self._pool = pool
         self._mailbox_id = mailbox_id
-        self._frame: tuple[HistoryState, list[KnownFolder]] | None = None
+        self._frame: Overview | None = None
 
     def outdate(self) -> None:
         """Read the history's state and folders again with the next snapshot: they are about to change."""
@@ -72,11 +73,9 @@ class Snapshots:
         """Return what the history knows of these messages."""
         async with self._pool.acquire() as connection:
             if self._frame is None:
-                state, known, _ = await folders.all_with_history(connection, self._mailbox_id)
-                self._frame = state, known
+                self._frame = await folders.overview(connection, self._mailbox_id)
             places = await locations.of_messages(connection, self._mailbox_id, external_ids)
-        state, known = self._frame
-        return Snapshot(revision=state.revision, known=known, places=places)
+        return Snapshot(revision=self._frame.state.revision, known=self._frame.folders, places=places)
 
 
 class MovedError(ProviderUnavailableError):

@@ -10,7 +10,7 @@ A look takes the best step that the server offers, and asks for nothing that it 
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Final
@@ -35,7 +35,7 @@ from services.mail.providers.imap.client.names import decode_name
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
 from services.mail.providers.imap.identity import id_by_content, id_by_server
 from services.mail.providers.imap.labels import PRINTABLE, marks_of
-from services.mail.providers.imap.look import first_page, next_page
+from services.mail.providers.imap.look import Doubted, first_page, next_page
 from services.mail.providers.imap.look_plan import FolderState, key_of, validity_in
 from services.mail.providers.imap.refusals import is_absence, provider_error
 from services.mail.providers.imap.session import ImapSession, check_numbering
@@ -57,6 +57,10 @@ UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an arrival that the server does not give."""
 
 
+def _no_doubts(connection: Connection) -> Collection[int]:  # noqa: ARG001 - it doubts none of any connection
+    return ()
+
+
 class ImapFolders:
     """Implements MailFolders. Keys are UIDs with leading zeros; paths are the raw names as Latin-1."""
 
@@ -65,10 +69,15 @@ class ImapFolders:
         session: ImapSession,
         *,
         hidden_marks: AbstractSet[str] = frozenset(),
+        doubted: Doubted = _no_doubts,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`hidden_marks` are keywords that the server sets for itself; names that end with `*` are prefixes."""
+        """`hidden_marks` are keywords that the server sets for itself; names that end with `*` are prefixes.
+
+        `doubted` are messages whose marks passes read whatever their turn.
+        """
         self.session = session
+        self._doubted = doubted
         self._now = now
         self._hidden = hidden_marks
         self._statuses: dict[bytes, FolderStatus] = {}
@@ -170,7 +179,7 @@ class ImapFolders:
         if token is None:
             status = await self._status_before_look(name)
             return await first_page(self.session, name, state=state, status=status, item=self.item, now=self._now())
-        return await next_page(self.session, name, token=token, known=known, item=self.item)
+        return await next_page(self.session, name, token=token, known=known, item=self.item, doubted=self._doubted)
 
     async def _status_before_look(self, name: bytes) -> FolderStatus | None:
         """Return the numbers of a folder as they were listed, or as they are now if an earlier session listed them.

@@ -17,13 +17,15 @@ from services.mail.providers.imap.client.errors import ImapError
 from services.mail.providers.imap.client.folders import INBOX, examine
 from services.mail.providers.imap.client.idle import idle, some_seconds
 from services.mail.providers.imap.client.messages import fetch_flags
-from services.mail.providers.imap.client.uids import UidRange
+from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
 from services.mail.providers.imap.labels import marks_of
 from services.mail.providers.imap.look import RECENT
-from services.mail.providers.imap.look_plan import FolderState
+from services.mail.providers.imap.look_plan import FolderState, key_of
+from services.mail.providers.imap.marks import differing, search_marks
 from services.mail.store.connection import DATABASE_LOST, Pool
 from services.mail.store.control import schedule
 from services.mail.store.folder_history import folders, locations
+from services.mail.store.folder_history.locations import MarkedFolder
 
 # Seconds, at most, after which a lost connection is opened again, so that many are not opened at once.
 _LONGEST_PAUSE: Final = 5.0
@@ -108,18 +110,32 @@ class Inbox:
 
     async def _has_marks(self, connection: Connection, known: KnownFolder) -> bool:
         """Return whether the last messages have the marks that are known, those that each pass reads."""
-        async with self.pool.acquire() as reading:
-            marks = await locations.last_marks(
-                reading, self.mailbox_id, known.folder_id, known.generation, limit=RECENT
-            )
-        if not marks:
+        if not known.known:
             return True
-        uids = {int(key): each for key, each in marks.items()}
-        given = await fetch_flags(connection, str(UidRange(min(uids), max(uids))))
+        first = ""
+        if known.known > RECENT:
+            async with self.pool.acquire() as reading:
+                first = await locations.nth_last(
+                    reading, self.mailbox_id, known.folder_id, known.generation, number=RECENT
+                )
+        searched = await search_marks(connection, hidden=self.hidden_marks, since=int(first or 1))
+        doubted: set[int] | None = None
+        if searched is not None:
+            marked = MarkedFolder(known.folder_id, known.generation, first)
+            others = await differing(self.pool, self.mailbox_id, {known.folder_id: searched}, [marked])
+            doubted = None if others is None else others.get(known.folder_id, set())
+        uids = [str(UidRange(int(first or 1), HIGHEST_UID))] if doubted is None else sets_of(doubted)
+        return all([await self._have_marks(connection, known, each) for each in uids])
+
+    async def _have_marks(self, connection: Connection, known: KnownFolder, uids: str) -> bool:
+        """Compare what passes read: a server whose searches find something else would have turn after turn."""
+        given = {key_of(uid): each for uid, each in (await fetch_flags(connection, uids)).items()}
+        async with self.pool.acquire() as reading:
+            stored = await locations.with_keys(reading, self.mailbox_id, known.folder_id, known.generation, list(given))
         return all(
-            marks_of(each.flags, hidden=self.hidden_marks) == uids[uid]
-            for uid, each in given.items()
-            if uid in uids and each.flags is not None
+            marks_of(each.flags, hidden=self.hidden_marks) == stored[key].marks
+            for key, each in given.items()
+            if key in stored and each.flags is not None
         )
 
 

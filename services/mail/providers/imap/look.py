@@ -1,6 +1,6 @@
 """A look at one folder over IMAP, page by page: what is new, what is gone, and whose marks have changed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -27,6 +27,8 @@ _DOUBTFUL: Final = frozenset({"QRESYNC", "CONDSTORE", "ESEARCH"})
 log = structlog.get_logger()
 
 type MakeItem = Callable[[Attributes], Item]
+# Returns the messages of the selected folder whose marks were found to be others than those of the copy.
+type Doubted = Callable[[Connection], Collection[int]]
 
 
 async def first_page(
@@ -80,7 +82,9 @@ async def _begin(connection: Connection, status: FolderStatus, item: MakeItem, s
     return await _all(connection, plan, item)
 
 
-async def next_page(session: ImapSession, name: bytes, *, token: str, known: int, item: MakeItem) -> Page:
+async def next_page(
+    session: ImapSession, name: bytes, *, token: str, known: int, item: MakeItem, doubted: Doubted
+) -> Page:
     """Return the page at which a look goes on."""
     plan = LookPlan.of(token)
     async with session.connection() as connection:
@@ -103,7 +107,7 @@ async def next_page(session: ImapSession, name: bytes, *, token: str, known: int
             case Stage.CHANGED:
                 return await _changed(connection, plan, item)
             case Stage.RECENT | Stage.SWEEP:
-                return await _marks(connection, plan, item)
+                return await _marks(connection, plan, item, doubted=doubted)
 
 
 async def _examine(connection: Connection, name: bytes, *, since: tuple[int, int] | None = None) -> Examined:
@@ -261,11 +265,13 @@ async def _changed(connection: Connection, plan: LookPlan, item: MakeItem) -> Pa
     return replace(page, state=plan.end.text())
 
 
-async def _marks(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
-    """Read the last messages, or those whose turn it is: without modseq marks change unnoticed.
+async def _marks(connection: Connection, plan: LookPlan, item: MakeItem, *, doubted: Doubted) -> Page:
+    """Read the last messages, and doubted ones or those whose turn it is: without modseq marks change unnoticed.
 
     All of them where the server has a modseq and had none before: the next look reads what changes after it only.
     """
+    if plan.stage is Stage.SWEEP and plan.end.modseq is None and (uids := doubted(connection)):
+        return Page(items=await _marked(connection, uids, item), state=plan.end.text())
     window = await _window(connection, plan, most=RECENT)
     page = Page(items=await _marked(connection, window.uids, item))
     if plan.end.modseq is not None and window.bottom > 1:
@@ -279,9 +285,10 @@ async def _marks(connection: Connection, plan: LookPlan, item: MakeItem) -> Page
 async def _marked(connection: Connection, uids: Iterable[int], item: MakeItem) -> list[Item]:
     """Return messages as far as the server gives their flags: no flags are another answer than none given."""
     items: list[Item] = []
-    for some in sets_of(uids):
+    wanted = set(uids)
+    for some in sets_of(wanted):
         given = await fetch_attributes(connection, some)
-        items += [item(each) for uid, each in given.items() if uid in uids and each.flags is not None]
+        items += [item(each) for uid, each in given.items() if uid in wanted and each.flags is not None]
     return items
 
 

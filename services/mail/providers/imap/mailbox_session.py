@@ -21,10 +21,12 @@ from services.mail.providers.imap.fetch import Snapshots, fetch, not_at_their_pl
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels, labels_in
+from services.mail.providers.imap.marks import MarksCheck, unnumbered_folders
 from services.mail.providers.imap.passes import News, look_for_news, run_steps
 from services.mail.providers.imap.session import ImapSession
 from services.mail.store.connection import Pool
 from services.mail.store.folder_history import arrivals, folders, locations, passes
+from services.mail.store.folder_history.folders import Overview
 
 # Records of a page of changes, and messages whose labels are compared for a page of a listing by label.
 _RECORDS: Final = 500
@@ -48,6 +50,7 @@ class ImapMailboxSession:
         session: ImapSession,
         folders: ImapFolders,
         contents: ImapContents,
+        marks: MarksCheck,
         keeper: HeldMailboxes,
         pool: Pool,
         writing: Writing | None,
@@ -57,6 +60,7 @@ class ImapMailboxSession:
         self._session = session
         self._folders = folders
         self._contents = contents
+        self._marks = marks
         self._keeper = keeper
         self._step_seconds = step_seconds
         self._pool = pool
@@ -140,21 +144,32 @@ class ImapMailboxSession:
 
     async def _look(self, cursor: int) -> HistoryPage:
         async with self._pool.acquire() as connection:
-            state, known, misses_some = await folders.all_with_history(connection, self._mailbox_id)
-        if state.revision > cursor:
+            overview = await folders.overview(connection, self._mailbox_id)
+        if overview.state.revision > cursor:
             news = News.CHANGED
-        elif _deletes(known, misses_some) or await self._keeper.is_held_by_another(self._mailbox_id):
+        elif _deletes(overview) or await self._keeper.is_held_by_another(self._mailbox_id):
             # A turn looks over the connection that is there; this worker would have to sign in.
             news = News.DUE
         else:
-            news = await look_for_news(self._folders, known, passed=state.ended_ago)
+            news = await look_for_news(self._folders, overview.folders, passed=overview.state.ended_ago)
+            if news is News.NONE and not await self._are_marks_known(overview):
+                news = News.DUE
         return HistoryPage(
             changes=delta_of((), FolderLabels()),
             last_record=None,
-            latest=max(state.revision, cursor) + (news is News.CHANGED),
+            latest=max(overview.state.revision, cursor) + (news is News.CHANGED),
             next_page_token=None,
             needs_turn=news is News.DUE,
         )
+
+    async def _are_marks_known(self, overview: Overview) -> bool:
+        """Return whether the copy has the marks of all folders, or it is not yet time to compare them."""
+        if not unnumbered_folders(overview.folders):
+            return True
+        async with self._session.connection() as connection:
+            if not await self._marks.is_due(connection, self._mailbox_id, overview.state):
+                return True
+            return await self._marks.finds_nothing(connection, self._mailbox_id, overview)
 
     async def list_labels(self) -> list[Label] | None:
         """Return the folders of the last pass as labels, and the flags that people see."""
@@ -215,9 +230,9 @@ class ImapMailboxSession:
             return await folders.all_of(connection, self._mailbox_id)
 
 
-def _deletes(known: Sequence[KnownFolder], misses_some: bool) -> bool:
+def _deletes(overview: Overview) -> bool:
     """Return whether the next pass deletes messages that are missing. A folder that cannot be looked at delays that."""
-    return misses_some and all(each.unseen_for is None for each in known)
+    return overview.misses_some and all(each.unseen_for is None for each in overview.folders)
 
 
 def _next_look(token: str | None) -> str:

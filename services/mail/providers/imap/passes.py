@@ -11,6 +11,7 @@ from services.mail.providers.imap.client.folders import FolderStatus
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.look_plan import MARKS_SECONDS, FolderState
 
+_DAY: Final = 86_400.0
 STEP_SECONDS: Final = 0.5
 """Seconds for the steps of one call of the engine, which looks at the time between its calls."""
 
@@ -67,5 +68,7 @@ def _is_due(known: KnownFolder, status: FolderStatus | None, *, passed: float) -
     if known.failing_for is not None:
         # A pass looks at it, and comes after as long as it had failed at the last one.
         return passed >= min(MARKS_SECONDS, known.failing_for - passed)
-    marks = status is None or (known.known > 0 and status.modseq is None)
-    return marks and passed >= MARKS_SECONDS
+    if status is None:
+        return passed >= MARKS_SECONDS
+    # Comparisons of marks do not see everything: see marks.py.
+    return known.known > 0 and status.modseq is None and passed >= _DAY

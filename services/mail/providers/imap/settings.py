@@ -6,6 +6,8 @@ from pydantic import Field, FilePath, field_validator
 
 from services.kit.settings import Settings
 from services.mail.providers.imap.content.contents import WHOLE_UP_TO
+from services.mail.providers.imap.look_plan import MARKS_SECONDS
+from services.mail.providers.imap.marks import LONGEST_MARKS_SECONDS
 from services.mail.providers.imap.servers import LOGIN_WINDOW, YANDEX_MARKS, MailServer, read_servers
 
 
@@ -24,6 +26,8 @@ class ImapSettings(Settings):
     imap_connection_seconds: float = Field(300, ge=0)
     # Seconds within which a mailbox signs in 10 times at most, and in twelve times as many 10 times in vain.
     imap_login_window: float = Field(LOGIN_WINDOW, gt=0)
+    # Seconds between two comparisons of the marks of a quiet mailbox at most, where no number tells of their changes.
+    imap_marks_longest_seconds: float = Field(LONGEST_MARKS_SECONDS, ge=MARKS_SECONDS)
     # Connections of a worker over which servers announce new mail.
     imap_idle_connections: int = Field(1_000, ge=0)
 

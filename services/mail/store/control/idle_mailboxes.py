@@ -77,6 +77,14 @@ async def activities(
     return [Activity(**row) for row in rows]
 
 
+async def quiet_for(connection: Connection, mailbox_id: int) -> float:
+    """Return the seconds since something new was known of a mailbox; 0 for one without a schedule."""
+    seconds: float | None = await connection.fetchval(
+        "SELECT extract(epoch FROM now() - active_at)::float8 FROM mailbox_schedule WHERE mailbox_id = $1", mailbox_id
+    )
+    return seconds or 0.0
+
+
 async def claim(connection: Connection, *, limit: int, within_seconds: float | None) -> list[int]:
     """Take up to `limit` mailboxes that are due to be looked at by themselves, since at most so many seconds."""
     rows = await connection.fetch(

@@ -1,6 +1,7 @@
 """The folders of a mailbox as its history knows them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import asyncpg
 
@@ -26,8 +27,20 @@ async def all_of(connection: Connection, mailbox_id: int) -> list[KnownFolder]:
     return [_folder_of(row) for row in rows]
 
 
-async def all_with_history(connection: Connection, mailbox_id: int) -> tuple[HistoryState, list[KnownFolder], bool]:
-    """Return the state of the history, all folders, and whether messages are in no folder as far as it knows."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The state of a mailbox's history, and all folders.
+
+    `misses_some` says that messages are in no folder as far as it knows.
+    """
+
+    state: HistoryState
+    folders: Sequence[KnownFolder] = ()
+    misses_some: bool = False
+
+
+async def overview(connection: Connection, mailbox_id: int) -> Overview:
+    """Return the state of the history and all folders."""
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS}, revision, pass_number, phase, extract(epoch FROM now() - ended_at)::float8 AS ended_ago,
@@ -38,9 +51,12 @@ async def all_with_history(connection: Connection, mailbox_id: int) -> tuple[His
         mailbox_id,
     )
     if not rows:
-        return HistoryState.before_first_pass(), [], False
-    found = [_folder_of(row) for row in rows if row["folder_id"] is not None]
-    return state_of(rows[0]), found, rows[0]["misses_some"]
+        return Overview(state=HistoryState.before_first_pass())
+    return Overview(
+        state=state_of(rows[0]),
+        folders=[_folder_of(row) for row in rows if row["folder_id"] is not None],
+        misses_some=rows[0]["misses_some"],
+    )
 
 
 async def next_to_look_at(connection: Connection, mailbox_id: int, pass_number: int) -> KnownFolder | None:

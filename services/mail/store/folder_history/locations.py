@@ -1,6 +1,7 @@
 """Where the messages of a mailbox are: a row for each message in each folder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
@@ -229,21 +230,58 @@ async def identified(
     return [location_of(row) for row in rows]
 
 
-async def last_marks(
-    connection: Connection, mailbox_id: int, folder_id: int, generation: int, *, limit: int
-) -> dict[str, frozenset[str]]:
-    """Return the marks of the last messages of a folder by key."""
-    rows = await connection.fetch(
+async def nth_last(connection: Connection, mailbox_id: int, folder_id: int, generation: int, *, number: int) -> str:
+    """Return the key from which on a folder has so many messages; an empty one if it has fewer."""
+    key: str | None = await connection.fetchval(
         """
-        SELECT key, marks FROM mail_locations
-        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND gone_in IS NULL ORDER BY key DESC LIMIT $4
+        SELECT key FROM mail_locations
+        WHERE mailbox_id = $1 AND folder_id = $2 AND generation = $3 AND gone_in IS NULL
+        ORDER BY key DESC OFFSET $4 LIMIT 1
         """,
         mailbox_id,
         folder_id,
         generation,
-        limit,
+        number - 1,
     )
-    return {row["key"]: frozenset(row["marks"]) for row in rows}
+    return key or ""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedFolder:
+    """The messages of a folder's generation whose marks are asked for, from key `first` on."""
+
+    folder_id: int
+    generation: int
+    first: str = ""
+
+
+async def by_mark(
+    connection: Connection, mailbox_id: int, marked: Sequence[MarkedFolder], *, lacked: str
+) -> dict[tuple[int, str], list[str]]:
+    """Return the keys of messages that have a mark by folder and mark; for `lacked` of those that have it not."""
+    async with index_order(connection):
+        rows = await connection.fetch(
+            """
+            SELECT g.folder_id, m.mark, array_agg(l.key) AS keys
+            FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS g(folder_id, generation, first)
+            CROSS JOIN LATERAL (
+                SELECT key, marks FROM mail_locations l
+                WHERE l.mailbox_id = $1 AND l.folder_id = g.folder_id AND l.generation = g.generation
+                    AND l.key >= g.first AND l.gone_in IS NULL
+                ORDER BY l.key OFFSET 0
+            ) l
+            CROSS JOIN LATERAL unnest(
+                CASE WHEN $5 = ANY(l.marks) THEN array_remove(l.marks, $5) ELSE l.marks || $5 END
+            ) AS m(mark)
+            GROUP BY g.folder_id, m.mark
+            """,
+            mailbox_id,
+            [each.folder_id for each in marked],
+            [each.generation for each in marked],
+            [each.first for each in marked],
+            lacked,
+        )
+    return {(row["folder_id"], row["mark"]): row["keys"] for row in rows}
 
 
 async def unidentified(

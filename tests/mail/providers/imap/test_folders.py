@@ -29,6 +29,7 @@ from services.mail.providers.imap.client.errors import (
 from services.mail.providers.imap.client.login import enable
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.identity import id_by_content
+from services.mail.providers.imap.look import Doubted
 from services.mail.providers.imap.look_plan import MARKS_SECONDS, FolderState, LookPlan, Stage, key_of
 from services.mail.providers.imap.refusals import provider_error
 from services.mail.providers.imap.session import ImapSession
@@ -67,7 +68,9 @@ def found(*uids: int) -> bytes:
 
 
 @asynccontextmanager
-async def served(*scripts: list[Step], offers: bytes = b"") -> AsyncIterator[tuple[ImapFolders, ScriptedServer]]:
+async def served(
+    *scripts: list[Step], offers: bytes = b"", doubted: Doubted = lambda _: ()
+) -> AsyncIterator[tuple[ImapFolders, ScriptedServer]]:
     """Yield the folders of a mailbox at a server with these scripts, and the server."""
     opened: list[Connection] = []
     async with scripted_server(*scripts, greeting=greeting(offers)) as server:
@@ -78,7 +81,7 @@ async def served(*scripts: list[Step], offers: bytes = b"") -> AsyncIterator[tup
             return opened[-1]
 
         try:
-            yield ImapFolders(ImapSession(open_), now=lambda: 0.0), server
+            yield ImapFolders(ImapSession(open_), doubted=doubted, now=lambda: 0.0), server
         finally:
             for connection in opened:
                 connection.close()
@@ -406,6 +409,22 @@ class TestExtensions:
             page = await folders.page(work, state=None, known=0, token=None)
         assert page.state is not None
         assert FolderState.of(page.state).unseen == 1
+
+    async def test_without_modseq_doubted_messages_are_read_before_others_have_their_turn(self) -> None:
+        plan = LookPlan(
+            stage=Stage.SWEEP, at=4_000, width=1_000, end=FolderState(validity=7, uid_next=9_000, swept=4_001)
+        )
+        script = [
+            hears(b'EXAMINE "INBOX"', selected(8_000, next_uid=9_000)),
+            hears(f"UID FETCH 3,5 {ALL}".encode(), fetched(3, 5, flags=b"\\Flagged")),
+            hears(b"UID SEARCH UID 3001:4000", found(3_500)),
+            hears(f"UID FETCH 3500 {ALL}".encode(), fetched(3_500)),
+        ]
+        doubts = [[3, 5], []]
+        async with served(script, doubted=lambda _: doubts.pop(0)) as (folders, _):
+            pages = [await folders.page(INBOX, state=None, known=8_000, token=plan.text()) for _ in range(2)]
+        assert [keys_of([page]) for page in pages] == [[3, 5], [3_500]]
+        assert [FolderState.of(page.state or "").swept for page in pages] == [4_001, 3_001]
 
     @pytest.mark.parametrize(("told", "next_uid"), [(9, 10), (10, 10), (11, 11)])
     async def test_status_tells_of_new_mail_in_a_watched_inbox_that_the_server_does_not_announce(

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -122,10 +124,11 @@ class TestIdling:
             read = await stage.imap.deliver(subject="read")
             await stage.sync(count=None)
             await until_held(stage)
-            await stage.imap.relabel(read, remove=["UNREAD"])
+            # A star shows in no number that polls ask for.
+            await stage.imap.relabel(read, add=["STARRED"], remove=["UNREAD"])
 
             async def is_read() -> bool:
-                return all(message.is_read for message in await stage.listed())
+                return all(message.is_read and "flagged" in message.marks for message in await stage.listed())
 
             await eventually(is_read)
 
@@ -144,17 +147,60 @@ class TestPoll:
             assert asked == {"imap.noop", "imap.list", "imap.status", "imap.idle"}
 
 
-class TestPollAfterAQuarterOfAnHour:
-    async def test_brings_a_turn_for_marks_and_leaves_the_mailbox_quiet(self, servers: Servers) -> None:
-        async with open_imap_stage(servers, "yandex", poll_seconds=0.3) as stage:
-            await stage.imap.deliver(subject="first")
-            await stage.sync(count=None)
-            await until_polled(stage, times=5)
-            await stage.pool.execute("UPDATE mailbox_schedule SET active_at = 'epoch'")
-            await stage.pool.execute("UPDATE folder_histories SET ended_at = now() - interval '1 hour'")
+@asynccontextmanager
+async def quiet_mailbox(servers: Servers) -> AsyncIterator[tuple[ImapStage, str]]:
+    """Yield a mailbox that has been quiet for long at a server without numbers of marks, and a message of a folder."""
+    async with open_imap_stage(servers, "yandex", poll_seconds=0.3) as stage:
+        work = await stage.create_folder("Work")
+        await stage.imap.deliver(subject="first")
+        message = await stage.imap.deliver(subject="in Work", labels=[work])
+        await stage.sync(count=None)
+        await until_polled(stage, times=5)
+        await stage.pool.execute("UPDATE mailbox_schedule SET active_at = 'epoch'")
+        yield stage, message
+
+
+async def pass_time(stage: ImapStage, *, hours: int) -> None:
+    """Let the last pass be so many hours earlier, once it has ended: polls come after it."""
+    await until_polled(stage, times=2)
+    await stage.pool.execute("UPDATE mail_folders SET state = jsonb_set(state::jsonb, '{marks_at}', '0')::text")
+    await stage.pool.execute("UPDATE folder_histories SET ended_at = ended_at - make_interval(hours => $1::int)", hours)
+
+
+class TestPollOfAQuietMailboxWhoseMarksHaveNoNumbers:
+    async def test_searches_for_marks_from_time_to_time_and_brings_no_turn(self, servers: Servers) -> None:
+        async with quiet_mailbox(servers) as (stage, _):
+            passes = await stage.fetchval("SELECT pass_number FROM folder_histories")
+            for _ in range(2):
+                before = (await calls(stage))["imap.search"]
+                await until_polled(stage, times=2)
+                assert (await calls(stage))["imap.search"] == before
+                await pass_time(stage, hours=2)
+                await until_polled(stage, times=3)
+                # Five marks and a keyword of either folder; afterwards the inbox is watched, and not selected again.
+                assert (await calls(stage))["imap.search"] == before + 2 * 6
+            assert await stage.fetchval("SELECT pass_number FROM folder_histories") == passes
+            assert await stage.fetchval("SELECT active_at = 'epoch' FROM mailbox_schedule")
+
+    async def test_finds_a_mark_that_shows_in_no_number(self, servers: Servers) -> None:
+        async with quiet_mailbox(servers) as (stage, message):
+            for starred in (True, False):
+                change = {"add": ["STARRED"]} if starred else {"remove": ["STARRED"]}
+                await stage.imap.relabel(message, **change)
+                await pass_time(stage, hours=2)
+
+                async def shows(expected: bool = starred) -> bool:
+                    return any("flagged" in each.marks for each in await stage.listed()) is expected
+
+                await eventually(shows)
+            assert await stage.fetchval("SELECT active_at = 'epoch' FROM mailbox_schedule")
+
+    async def test_brings_a_turn_that_reads_messages_once_a_day(self, servers: Servers) -> None:
+        async with quiet_mailbox(servers) as (stage, _):
+            await pass_time(stage, hours=25)
 
             async def has_passed() -> bool:
-                return bool(await stage.fetchval("SELECT ended_at > now() - interval '1 hour' FROM folder_histories"))
+                return bool(await stage.fetchval("SELECT ended_at > now() - interval '1 day' FROM folder_histories"))
 
             await eventually(has_passed)
             assert await stage.fetchval("SELECT active_at = 'epoch' FROM mailbox_schedule")

@@ -6,6 +6,7 @@ connection, since the rest of its responses would be taken for those of the next
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ type Reply = Callable[[bytes], bytes]
 class SelectedFolder:
     """What untagged responses have said of the selected folder since it was selected.
 
+    `keywords` are those that the server names as flags of the folder.
     `news` counts the responses that tell of messages that came, went or changed, but for answers to UID FETCH.
     `is_watched` says that the folder was compared with the copy
     after its selection, and that no message was asked for since: whatever has changed since then is among the news.
@@ -53,6 +55,7 @@ class SelectedFolder:
     uid_next: int | None = None
     modseq: int | None = None
     exists: int = 0
+    keywords: tuple[str, ...] = ()
     news: int = 0
     is_watched: bool = False
 
@@ -228,3 +231,15 @@ def _record_news(selected: SelectedFolder, data: Data, *, fetches: bool) -> None
             selected.news += not fetches
         case "VANISHED", _:
             selected.news += 1
+        case "FLAGS", None:
+            selected.keywords = _keywords_in(data)
+
+
+def _keywords_in(data: Data) -> tuple[str, ...]:
+    """Return the flags in a FLAGS response that are none of the system's. One that cannot be read has none."""
+    try:
+        [flags] = data.values()
+    except (MalformedResponseError, ValueError):
+        return ()
+    words = [each for each in flags if isinstance(each, bytes)] if isinstance(flags, list) else []
+    return tuple(sys.intern(each.decode("ascii", "replace")) for each in words if not each.startswith(b"\\"))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 from services.mail.providers.imap.client.commands import Argument, atom, command, group, sequence
-from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.client.connection import Connection, refusal
 from services.mail.providers.imap.client.errors import FramingError, MalformedResponseError
 from services.mail.providers.imap.client.frames import Sink, Streamed
 from services.mail.providers.imap.client.responses import Data, Status
@@ -250,3 +250,33 @@ def _found(response: Data) -> list[UidRange] | None:
         listed = text_of(values[words.index(b"ALL") + 1])
         return None if listed is None else ranges_of(listed)
     return None if b"COUNT" in words else []
+
+
+async def search_each(connection: Connection, keys: Sequence[str], *, since: int) -> list[bytes]:
+    """Return the UIDs from `since` on of the messages for each search key, as the server writes them: see `uids_of`.
+
+    The searches are sent at once; servers answer them in order. Raises RefusedError, MalformedResponseError.
+    """
+    limits = [atom("UID"), sequence(str(UidRange(since, HIGHEST_UID)))] if since > 1 else []
+    found: list[bytes] = []
+
+    def collect(response: Data | Status) -> None:
+        if isinstance(response, Data) and response.name == "SEARCH":
+            found.append(response.frame.texts[0][response.end :])
+
+    ended = await connection.run_all(
+        [command("UID SEARCH", *limits, *map(atom, key.split(" "))) for key in keys], collect=collect
+    )
+    if refused := next((each for each in ended if each.kind != "OK"), None):
+        raise refusal("UID SEARCH", refused)
+    if len(found) != len(keys):
+        raise MalformedResponseError(f"{len(found)} answers to {len(keys)} searches")
+    return found
+
+
+def uids_of(text: bytes) -> set[int]:
+    """Return the UIDs that a search names. Raises MalformedResponseError."""
+    try:
+        return set(map(int, text.split()))
+    except ValueError as error:
+        raise MalformedResponseError("no UIDs") from error

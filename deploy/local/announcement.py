@@ -12,11 +12,11 @@ _ADMIN_PORTS = {
     "deliverer": "DELIVERER_ADMIN_PORT",
 }
 _WITH_SANDBOX = """\
-  in a browser   the console: connect a mailbox (any user id; consent as
-                 ada@example.com), then let mail arrive on its page Sandbox
+  in a browser   the console: connect a mailbox (of the user 42, say; consent
+                 as ada@example.com), then let mail arrive: its page Sandbox
 """
 _WITHOUT_SANDBOX = """\
-  in a browser   the console: connect a mailbox (any user id)
+  in a browser   the console: connect a mailbox (of the user 42, say)
 """
 _IN_A_TERMINAL = """\
   in a terminal  curl -s {api}/mailboxes \\

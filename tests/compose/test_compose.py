@@ -114,10 +114,10 @@ def test_the_sign_in_with_curl_works_as_it_is_printed(
     assert system.gateway_url in script
     done = subprocess.run(["sh", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     listed, sync, newest, unread, found, message = _documents(done.stdout)
-    assert [mailbox["email"] for mailbox in listed["mailboxes"]] == ["ada@example.com"]
+    assert [mailbox["email"] for mailbox in listed["mailboxes"]] == ["grace@example.org"]
     # Quota alone makes this sync take 20 of the 30 seconds for which the command waits.
     assert (sync["state"] in ("running", "completed"), sync["listed"]) == (True, 100)
-    assert external_ids(newest["emails"]) == ids(provider.truth("ada@example.com", all_labels=False))[:5]
+    assert external_ids(newest["emails"]) == ids(provider.truth("grace@example.org", all_labels=False))[:5]
     assert all("INBOX" in email["labels"] and not email["is_read"] for email in unread["emails"])
     assert found["emails"]
     assert not any(email["is_read"] for email in found["emails"])

@@ -21,7 +21,7 @@ import asyncpg
 from services.mail.model import FeedEvent, Label, Role
 from services.mail.read_model import MessageSummary
 from services.mail.store.connection import Connection
-from services.mail.store.reading.message_rows import SUMMARY, summary_of
+from services.mail.store.reading.message_rows import SUMMARY, summaries, summary_of
 
 KEPT = timedelta(days=30)
 
@@ -103,6 +103,16 @@ _FIRST_KEPT = """
 
 # The webhooks' statements name no control table.
 _SUMMARY_OF_ACCOUNT = SUMMARY.replace("b.account_id", "$2::uuid AS account_id")
+
+# A page of changes with their labels. Its rows are chosen before they are joined: where statistics do not know the
+# mailbox, the planner would join all changes first.
+_PAGE = """
+    SELECT c.seq, c.message_id, c.kind, c.label_id, c.event, c.details, c.changed_at, l.name AS label_name,
+        l.type AS label_type, l.role AS label_role
+    FROM (SELECT * FROM message_changes WHERE {chosen} ORDER BY seq LIMIT {limit}) c
+    LEFT JOIN labels l ON l.mailbox_id = $1 AND l.label_id = c.label_id AND l.removed_at IS NULL
+    ORDER BY c.seq
+"""
 
 
 class ChangeKind(Enum):
@@ -259,23 +269,23 @@ async def to_tell(
     Up to `live_from` only events.
     """
     rows = await connection.fetch(
-        f"""
-        SELECT {_SUMMARY_OF_ACCOUNT}, c.seq, c.message_id AS changed_id, c.kind, c.label_id AS changed_label, c.event,
-            c.details, c.changed_at, l.name AS label_name, l.type AS label_type, l.role AS label_role
-        FROM message_changes c
-        LEFT JOIN messages m ON (m.mailbox_id, m.message_id) = (c.mailbox_id, c.message_id)
-        LEFT JOIN labels l ON (l.mailbox_id, l.label_id) = (c.mailbox_id, c.label_id) AND l.removed_at IS NULL
-        WHERE c.mailbox_id = $1 AND c.seq > $3 AND c.seq <= $4 AND (c.seq > $5 OR c.event IS NOT NULL)
-        ORDER BY c.seq LIMIT $6
-        """,
+        _PAGE.format(
+            chosen="mailbox_id = $1 AND seq > $2 AND seq <= $3 AND (seq > $4 OR event IS NOT NULL)", limit="$5"
+        ),
         mailbox_id,
-        account_id,
         after,
         until,
         live_from,
         limit,
     )
-    return [_told_of(row, label_names) for row in rows]
+    changed = await connection.fetch(
+        f"SELECT {_SUMMARY_OF_ACCOUNT} FROM messages m WHERE m.mailbox_id = $1 AND m.message_id = ANY($3::bigint[])",
+        mailbox_id,
+        account_id,
+        _changed(rows),
+    )
+    messages = {row["message_id"]: summary_of(row, label_names) for row in changed}
+    return [_told_of(row, messages) for row in rows]
 
 
 async def positions(connection: Connection, mailbox_ids: Sequence[int]) -> dict[int, int]:
@@ -306,29 +316,32 @@ async def between(
 ) -> list[Change]:
     """Return up to `limit` changes of the user's mailbox from `seq` (exclusive) to `last_seq`, without expired ones."""
     rows = await connection.fetch(
-        f"""
-        SELECT {SUMMARY}, c.seq, c.message_id AS changed_id, c.kind, c.label_id AS changed_label, c.event,
-            l.name AS label_name, l.type AS label_type, l.role AS label_role
-        FROM message_changes c
-        LEFT JOIN (messages m JOIN mailboxes b ON b.mailbox_id = m.mailbox_id)
-            ON (m.mailbox_id, m.message_id) = (c.mailbox_id, c.message_id)
-        LEFT JOIN labels l ON (l.mailbox_id, l.label_id) = (c.mailbox_id, c.label_id) AND l.removed_at IS NULL
-        WHERE EXISTS (SELECT FROM mailboxes WHERE mailbox_id = $1 AND user_id = $5)
-            AND c.mailbox_id = $1 AND c.seq > $2 AND c.seq <= $6 AND c.changed_at > now() - $4::interval
-        ORDER BY c.seq LIMIT $3
-        """,
+        _PAGE.format(
+            chosen="""
+                EXISTS (SELECT FROM mailboxes WHERE mailbox_id = $1 AND user_id = $6)
+                AND mailbox_id = $1 AND seq > $2 AND seq <= $3 AND changed_at > now() - $4::interval
+            """,
+            limit="$5",
+        ),
         mailbox_id,
         seq,
-        limit,
-        KEPT,
-        user_id,
         last_seq,
+        KEPT,
+        limit,
+        user_id,
     )
-    return [_change_of(row, label_names) for row in rows]
+    changed = await summaries(connection, user_id, mailbox_id, _changed(rows), label_names=label_names)
+    messages = {message.message_id: message for message in changed}
+    return [_change_of(row, messages) for row in rows]
 
 
-def _told_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> Told:
-    change = _change_of(row, label_names)
+def _changed(rows: Sequence[asyncpg.Record]) -> list[int]:
+    """Return the ids of the messages that changes are about."""
+    return list({row["message_id"] for row in rows if row["message_id"]})
+
+
+def _told_of(row: asyncpg.Record, messages: Mapping[int, MessageSummary]) -> Told:
+    change = _change_of(row, messages)
     return Told(
         seq=change.seq,
         kind=change.kind,
@@ -345,16 +358,16 @@ def _told_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> Told:
 def _kind_of(row: asyncpg.Record) -> ChangeKind:
     if row["event"] is not None:
         return ChangeKind.EVENT
-    return ChangeKind(row["kind"] if row["changed_label"] is None else f"label_{row['kind']}")
+    return ChangeKind(row["kind"] if row["label_id"] is None else f"label_{row['kind']}")
 
 
-def _change_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> Change:
-    label_id, name = row["changed_label"], row["label_name"]
+def _change_of(row: asyncpg.Record, messages: Mapping[int, MessageSummary]) -> Change:
+    label_id, name = row["label_id"], row["label_name"]
     return Change(
         seq=row["seq"],
         kind=_kind_of(row),
-        message_id=row["changed_id"] or None,
-        message=None if row["message_id"] is None else summary_of(row, label_names),
+        message_id=row["message_id"] or None,
+        message=messages.get(row["message_id"]),
         label_id=label_id,
         label=None
         if name is None

@@ -4,14 +4,17 @@ The planner then expects no rows, and may compare each row with all others.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from services.mail.model import LabelChange, ListedId
-from services.mail.store import message_labels, messages
+from services.mail.model import LabelChange, ListedId, Mailbox
+from services.mail.search.parser import parse
+from services.mail.store import changes, message_labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.folder_history import arrivals, locations
+from services.mail.store.reading import message_list, message_rows
 from services.mail.store.sync import fetch_queue, listing_diff
 from services.mail.store.sync.listing_diff import IdRange
 from tests.support.mail.query_plans import PlannedConnection
@@ -45,35 +48,86 @@ _DEAD = """
     SELECT $1, 'd' || n, 0, 'any', 1 FROM generate_series(1, $2::int) n
 """
 _STORED = """
-    INSERT INTO messages (mailbox_id, external_id, thread_id, version, received_at, to_addresses, cc_addresses, snippet,
-        label_ids, has_attachments, size)
-    SELECT $1, 'm' || n, 't' || n, 1, now(), '[]', '[]', '', '{}', false, 1 FROM generate_series(1, $2::int) n
+    INSERT INTO messages (mailbox_id, message_id, external_id, thread_id, version, received_at, to_addresses,
+        cc_addresses, snippet, label_ids, has_attachments, size)
+    OVERRIDING SYSTEM VALUE
+    SELECT $1, 1000000 + n, 'm' || n, 't' || n, 1, now(), '[]', '[]', '', '{}', false, 1
+    FROM generate_series(1, $2::int) n
 """
+_SEARCHABLE = """
+    INSERT INTO message_search (mailbox_id, message_id, received_at, vector)
+    SELECT mailbox_id, message_id, received_at, (mailbox_id || '/any:1')::tsvector FROM messages
+    WHERE mailbox_id = $1 LIMIT $2
+"""
+_CONTENTS = """
+    INSERT INTO message_contents (mailbox_id, message_id, headers, recipients, attachments)
+    SELECT mailbox_id, message_id, '[]', '[[],[],[],[]]', '[]' FROM messages WHERE mailbox_id = $1 LIMIT $2
+"""
+_CHANGED = """
+    INSERT INTO message_changes (mailbox_id, seq, message_id, kind)
+    SELECT mailbox_id, message_id, message_id, 'created' FROM messages WHERE mailbox_id = $1 LIMIT $2
+"""
+_ALL = {
+    "messages": _STORED,
+    "fetch_queue": _QUEUED,
+    "listed_ids": _LISTED,
+    "message_search": _SEARCHABLE,
+    "message_contents": _CONTENTS,
+    "message_changes": _CHANGED,
+}
 _IDS = [f"m{number}" for number in range(1, SOME + 1)]
-_ABOUT_SOME: dict[str, Callable[[Any, int], Awaitable[object]]] = {
-    "queue_listed": lambda planned, mailbox_id: fetch_queue.queue_listed(
-        planned, mailbox_id, [ListedId(external_id=f"new{id_}", thread_id=None) for id_ in _IDS], offset=0
+_ABOUT_SOME: dict[str, Callable[[Any, Mailbox], Awaitable[object]]] = {
+    "queue_listed": lambda planned, mailbox: fetch_queue.queue_listed(
+        planned, mailbox.mailbox_id, [ListedId(external_id=f"new{id_}", thread_id=None) for id_ in _IDS], offset=0
     ),
-    "unknown": lambda planned, mailbox_id: fetch_queue.unknown(
-        planned, mailbox_id, [ListedId(external_id=id_, thread_id=None) for id_ in _IDS]
+    "unknown": lambda planned, mailbox: fetch_queue.unknown(
+        planned, mailbox.mailbox_id, [ListedId(external_id=id_, thread_id=None) for id_ in _IDS]
     ),
-    "note": lambda planned, mailbox_id: listing_diff.note(
-        planned, mailbox_id, _IDS, round_=2, offset=0, label_id="any"
+    "note": lambda planned, mailbox: listing_diff.note(
+        planned, mailbox.mailbox_id, _IDS, round_=2, offset=0, label_id="any"
     ),
-    "queue_changed": lambda planned, mailbox_id: fetch_queue.queue_changed(
-        planned, mailbox_id, dict.fromkeys(_IDS, 2), threads={}
+    "queue_changed": lambda planned, mailbox: fetch_queue.queue_changed(
+        planned, mailbox.mailbox_id, dict.fromkeys(_IDS, 2), threads={}
     ),
-    "queue_missing": lambda planned, mailbox_id: listing_diff.queue_missing(
-        planned, mailbox_id, IdRange("", "~"), depth=None
+    "queue_missing": lambda planned, mailbox: listing_diff.queue_missing(
+        planned, mailbox.mailbox_id, IdRange("", "~"), depth=None
     ),
-    "deepest_stored": lambda planned, mailbox_id: listing_diff.deepest_stored(planned, mailbox_id, IdRange("", "~")),
-    "change": lambda planned, mailbox_id: message_labels.change(
-        planned, mailbox_id, {id_: [LabelChange(version=2, added=frozenset({"new"}))] for id_ in _IDS}
+    "deepest_stored": lambda planned, mailbox: listing_diff.deepest_stored(
+        planned, mailbox.mailbox_id, IdRange("", "~")
     ),
-    "upsert": lambda planned, mailbox_id: messages.upsert(
-        planned, mailbox_id, [stored_message(id_, version=2) for id_ in _IDS]
+    "change": lambda planned, mailbox: message_labels.change(
+        planned, mailbox.mailbox_id, {id_: [LabelChange(version=2, added=frozenset({"new"}))] for id_ in _IDS}
     ),
-    "newest_ids": lambda planned, mailbox_id: messages.newest_ids(planned, mailbox_id, limit=SOME),
+    "upsert": lambda planned, mailbox: messages.upsert(
+        planned, mailbox.mailbox_id, [stored_message(id_, version=2) for id_ in _IDS]
+    ),
+    "newest_ids": lambda planned, mailbox: messages.newest_ids(planned, mailbox.mailbox_id, limit=SOME),
+    "between": lambda planned, mailbox: changes.between(
+        planned, mailbox.user_id, mailbox.mailbox_id, 0, 10**7, limit=OWN, label_names={}
+    ),
+    "to_tell": lambda planned, mailbox: changes.to_tell(
+        planned,
+        mailbox.mailbox_id,
+        account_id=mailbox.account_id,
+        after=0,
+        until=10**7,
+        live_from=0,
+        limit=OWN,
+        label_names={},
+    ),
+    "details": lambda planned, mailbox: message_rows.details(
+        planned, mailbox.user_id, mailbox.mailbox_id, list(range(10**6, 10**6 + SOME)), label_names={}
+    ),
+    "newest_first": lambda planned, mailbox: message_list.newest_first(
+        planned,
+        mailbox.user_id,
+        mailbox.mailbox_id,
+        parse("-any", now=datetime.now(UTC), me=[]),
+        after=None,
+        limit=SOME,
+        label_names={},
+        label_roles={},
+    ),
 }
 
 
@@ -139,16 +193,16 @@ class TestStatementsForANewMailbox:
         self,
         connection: Connection,
         planned: Any,
-        mailbox_id: int,
+        mailbox: Mailbox,
         other_id: int,
-        ask: Callable[[Any, int], Awaitable[object]],
+        ask: Callable[[Any, Mailbox], Awaitable[object]],
     ) -> None:
-        for table, statement in {"messages": _STORED, "fetch_queue": _QUEUED, "listed_ids": _LISTED}.items():
-            await fill(connection, statement, table=table, known=other_id, new=mailbox_id)
-        await connection.execute(_DEAD, mailbox_id, SOME)
+        for table, statement in _ALL.items():
+            await fill(connection, statement, table=table, known=other_id, new=mailbox.mailbox_id)
+        await connection.execute(_DEAD, mailbox.mailbox_id, SOME)
         await connection.execute(
-            "DELETE FROM fetch_queue WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox_id, _IDS
+            "DELETE FROM fetch_queue WHERE mailbox_id = $1 AND external_id = ANY($2::text[])", mailbox.mailbox_id, _IDS
         )
         async with connection.transaction():
-            await ask(planned, mailbox_id)
+            await ask(planned, mailbox)
         assert planned.rows < 8 * OWN

@@ -89,7 +89,7 @@ async def texts(connection: Connection, mailbox_id: int, message_ids: Sequence[i
 def _walk(wanted: _Wanted, arguments: Arguments) -> str:
     """Examine the whole list, or the thread, until the page is full."""
     bounds = [_of_mailbox(wanted, arguments, "m"), *_bounds(wanted, arguments, "m")]
-    return _page(wanted, arguments, source=_joined(wanted), conditions=[*bounds, *_each(wanted, arguments)])
+    return _page(wanted, arguments, source=_joined(wanted, arguments), conditions=[*bounds, *_each(wanted, arguments)])
 
 
 def _probe(wanted: _Wanted, arguments: Arguments, *, rows: int) -> str:
@@ -99,7 +99,9 @@ def _probe(wanted: _Wanted, arguments: Arguments, *, rows: int) -> str:
         SELECT m.* FROM messages m WHERE {" AND ".join(bounds)}
         ORDER BY m.received_at DESC, m.message_id DESC LIMIT {rows}
     ) m"""
-    return _page(wanted, arguments, source=_joined(wanted, messages=newest), conditions=_each(wanted, arguments))
+    return _page(
+        wanted, arguments, source=_joined(wanted, arguments, messages=newest), conditions=_each(wanted, arguments)
+    )
 
 
 def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
@@ -126,7 +128,7 @@ def _look_up(wanted: _Wanted, arguments: Arguments) -> str:
             WHERE {" AND ".join([*anchors, *_bounds(wanted, arguments, name)])}
         ), newest AS MATERIALIZED (SELECT * FROM found ORDER BY received_at DESC, message_id DESC {enough})
     """
-    source = _joined(wanted, messages="newest JOIN messages m USING (message_id)", lexemes=in_phrase)
+    source = _joined(wanted, arguments, messages="newest JOIN messages m USING (message_id)", lexemes=in_phrase)
     conditions = [_of_mailbox(wanted, arguments, "m"), *conditions]
     return found + _page(wanted, arguments, source=source, conditions=conditions, order="newest")
 
@@ -140,11 +142,13 @@ def _page(wanted: _Wanted, arguments: Arguments, *, source: str, conditions: lis
     """
 
 
-def _joined(wanted: _Wanted, *, messages: str = "messages m", lexemes: bool = True) -> str:
+def _joined(wanted: _Wanted, arguments: Arguments, *, messages: str = "messages m", lexemes: bool = True) -> str:
     looked_at = lexemes and wanted.query.lexemes is not None
     if not looked_at and not any(map(reads_lexemes, wanted.query.rest)):
         return messages
-    return f"{messages} JOIN message_search s ON (s.mailbox_id, s.message_id) = (m.mailbox_id, m.message_id)"
+    # OFFSET lets the planner look each one up, also in a mailbox that its statistics do not know.
+    searchable = f"SELECT * FROM message_search s WHERE {_of_mailbox(wanted, arguments, 's')}"
+    return f"{messages} CROSS JOIN LATERAL ({searchable} AND s.message_id = m.message_id OFFSET 0) s"
 
 
 def _of_mailbox(wanted: _Wanted, arguments: Arguments, table: str) -> str:

@@ -36,7 +36,11 @@ async def details(
     rows = await connection.fetch(
         f"""
         SELECT {SUMMARY}, c.headers, c.recipients, c.text, c.html, c.attachments
-        FROM messages m JOIN mailboxes b USING (mailbox_id) JOIN message_contents c USING (mailbox_id, message_id)
+        FROM messages m JOIN mailboxes b USING (mailbox_id)
+        -- OFFSET lets the planner look each one up, also in a mailbox that its statistics do not know.
+        CROSS JOIN LATERAL (
+            SELECT * FROM message_contents WHERE mailbox_id = $1 AND message_id = m.message_id OFFSET 0
+        ) c
         WHERE m.mailbox_id = $1 AND m.message_id = ANY($2::bigint[]) AND b.user_id = $3
         ORDER BY m.received_at DESC, m.message_id DESC
         """,
@@ -45,6 +49,27 @@ async def details(
         user_id,
     )
     return [_detail_of(row, label_names) for row in rows]
+
+
+async def summaries(
+    connection: Connection,
+    user_id: UUID,
+    mailbox_id: int,
+    message_ids: Sequence[int],
+    *,
+    label_names: Mapping[str, str],
+) -> list[MessageSummary]:
+    """Return messages of the user's mailbox, without those that do not exist."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {SUMMARY} FROM messages m JOIN mailboxes b USING (mailbox_id)
+        WHERE m.mailbox_id = $1 AND m.message_id = ANY($2::bigint[]) AND b.user_id = $3
+        """,
+        mailbox_id,
+        message_ids,
+        user_id,
+    )
+    return [summary_of(row, label_names) for row in rows]
 
 
 def _detail_of(row: asyncpg.Record, label_names: Mapping[str, str]) -> MessageDetail:

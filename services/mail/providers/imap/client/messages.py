@@ -75,11 +75,16 @@ def attributes_in(responses: Sequence[Data]) -> dict[int, Attributes]:
     """
     found: dict[int, dict[str, Value]] = {}
     for response in responses:
-        given = fetched_in(response)
-        uid = None if given is None else number_of(given.get("UID"))
-        if given is not None and uid is not None and 0 < uid <= HIGHEST_UID:
-            found[uid] = found.get(uid, {}) | given
+        _add(response, found)
     return {uid: _attributes_of(uid, given) for uid, given in found.items()}
+
+
+def _add(response: Data | Status, found: dict[int, dict[str, Value]]) -> None:
+    """Add what a FETCH response says to what is known of its message by UID."""
+    given = fetched_in(response)
+    uid = None if given is None else number_of(given.get("UID"))
+    if given is not None and uid is not None and 0 < uid <= HIGHEST_UID:
+        found[uid] = found.get(uid, {}) | given
 
 
 def fetched_in(response: Data | Status) -> dict[str, Value] | None:
@@ -152,17 +157,15 @@ async def fetch_headers(connection: Connection, uids: str) -> dict[int, tuple[in
 
     Raises RefusedError. Sets no flag.
     """
-    found: dict[int, tuple[int, bytes]] = {}
-
-    def collect(response: Data | Status) -> None:
-        given = fetched_in(response) or {}
-        uid, size, body = number_of(given.get("UID")), number_of(given.get("RFC822.SIZE")), _body(given)
-        if uid is not None and size is not None and isinstance(body, bytes) and body:
-            found[uid] = (size, body)
-
+    found: dict[int, dict[str, Value]] = {}
     wanted = group([atom("UID"), atom("RFC822.SIZE"), atom("BODY.PEEK[HEADER]")])
-    await connection.run(command("UID FETCH", sequence(uids), wanted), collect=collect)
-    return found
+    await connection.run(command("UID FETCH", sequence(uids), wanted), collect=lambda each: _add(each, found))
+    headers: dict[int, tuple[int, bytes]] = {}
+    for uid, given in found.items():
+        size, body = number_of(given.get("RFC822.SIZE")), _body(given)
+        if size is not None and isinstance(body, bytes) and body:
+            headers[uid] = (size, body)
+    return headers
 
 
 async def copy_body(connection: Connection, uid: int, sink: Sink, *, section: str = "") -> int | None:

@@ -11,6 +11,7 @@ from services.mail.providers.imap.client.messages import (
     fetch_attributes,
     fetch_bodies,
     fetch_flags,
+    fetch_headers,
     search,
 )
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange
@@ -116,6 +117,19 @@ async def copy_at(answer: bytes) -> tuple[int | None, bytes]:
     async with conversation(*script) as (connection, _):
         size = await copy_body(connection, 3, sink)
     return size, b"".join(written)
+
+
+class TestFetchHeaders:
+    async def test_merges_what_several_responses_say_of_a_message(self) -> None:
+        """RFC 3501, section 7: a server may send any data at any time, and so each attribute by itself."""
+        asked = b"UID FETCH 3:4 (UID RFC822.SIZE BODY.PEEK[HEADER])"
+        answer = (
+            b"* 1 FETCH (UID 3 RFC822.SIZE 50)\r\n* 1 FETCH (UID 3 BODY[HEADER] {6}\r\nA: b\r\n)\r\n"
+            b"* 2 FETCH (BODY[HEADER] {6}\r\nC: d\r\n UID 4 RFC822.SIZE 60)\r\n"
+            b"* 2 FETCH (UID 4 FLAGS (\\Seen))\r\nTAG OK\r\n"
+        )
+        async with conversation(hears(asked, answer)) as (connection, _):
+            assert await fetch_headers(connection, "3:4") == {3: (50, b"A: b\r\n"), 4: (60, b"C: d\r\n")}
 
 
 class TestCopyBody:

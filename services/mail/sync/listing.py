@@ -24,7 +24,7 @@ from services.mail.providers.errors import (
     RouteMissingError,
 )
 from services.mail.store.connection import Connection
-from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs
+from services.mail.store.sync import fetch_queue, listing_diff, sync_state, syncs, verification
 from services.mail.sync import history
 from services.mail.sync.listing_checks import Length, check_for_end, length_of
 from services.mail.sync.listing_results import (
@@ -44,6 +44,8 @@ _OF_A_SYNC = (Listing.NEWEST, Listing.ALL, Listing.VERIFY_IDS, Listing.VERIFY_LA
 # A listing that still shows new messages, or too few, after this many passes is given up. One that is too short is
 # repeated for almost three hours.
 _MOST_PASSES = 10
+# Seconds after which a verification looks for what a listing lacked that was too short and settled.
+_DOUBTED_SECONDS = 3_600.0
 # Passes that only deletions cause. Most providers' tokens are not offsets and need none.
 _DISTURBED_PASSES = 4
 # Failed turns in a row, three minutes, before a stored page token counts as expired: not every refusal says its reason.
@@ -271,7 +273,7 @@ async def _end_pass(turn: TurnContext, state: SyncProgress, *, skips_none: bool)
     length = Length.PLAUSIBLE
     if not missed and not _is_full(state, state.listed_count):
         length = await length_of(turn, state)
-    incomplete = missed or length is not Length.PLAUSIBLE
+    incomplete = missed or length in (Length.DOUBTFUL, Length.TOO_SHORT)
     if incomplete and state.listing_pass < _MOST_PASSES:
         is_short = length is Length.TOO_SHORT
         pause = turn.intervals.short_listing * 3.0 ** (state.listing_pass - 1) if is_short else 0.0
@@ -288,6 +290,8 @@ async def _end_pass(turn: TurnContext, state: SyncProgress, *, skips_none: bool)
         await compare(turn, state)
     async with recording(turn, state) as connection:
         await begin_next_step(connection, turn.mailbox_id, state)
+        if length is Length.SETTLED:
+            await verification.bring_forward(connection, turn.mailbox_id, seconds=_DOUBTED_SECONDS)
 
 
 async def _may_have_missed(turn: TurnContext, state: SyncProgress) -> bool:

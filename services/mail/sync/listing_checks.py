@@ -17,6 +17,8 @@ _LONG = 64
 _SURPLUS = 200
 # Messages that a listing may lack besides one in a hundred: some arrive or go meanwhile.
 _UNLISTED = 2
+# Passes, within two minutes, after which a listing that shows nothing new is believed rather than the total.
+_SETTLED_PASSES = 6
 
 log = structlog.get_logger()
 
@@ -28,6 +30,8 @@ class Length(Enum):
     # Credible only if another pass shows as few.
     DOUBTFUL = "doubtful"
     TOO_SHORT = "too_short"
+    # Too short, and so in each pass for minutes: the provider's total is wrong, or an outage lasts.
+    SETTLED = "settled"
 
 
 async def check_for_end(turn: TurnContext, state: SyncProgress) -> None:
@@ -76,7 +80,18 @@ async def _compare_with_total(turn: TurnContext, state: SyncProgress) -> Length:
         # The rest is in Spam and Trash, or the outage ended between the two listings.
         return Length.DOUBTFUL if state.listing_pass == 1 else Length.PLAUSIBLE
     log.warning("a listing is too short", mailbox_id=turn.mailbox_id, listed=listed, expected=expected)
-    return Length.TOO_SHORT
+    return Length.SETTLED if await _has_settled(turn, state) else Length.TOO_SHORT
+
+
+async def _has_settled(turn: TurnContext, state: SyncProgress) -> bool:
+    """Return whether passes show nothing new, and at least half of the copy: each message that they lack costs a get.
+
+    An empty listing is that of an outage.
+    """
+    if state.listing_pass < _SETTLED_PASSES or state.listing_found or not state.listed_count:
+        return False
+    async with turn.reading() as connection:
+        return 2 * state.listed_count >= await listing_diff.count_stored(connection, turn.mailbox_id)
 
 
 async def _is_carried(turn: TurnContext, state: SyncProgress) -> bool:

@@ -284,6 +284,36 @@ class TestShortListings:
             wanted = (await s.at_provider.visible())[:count] if count else list(await s.at_provider.truth())
             assert set(wanted) <= set(await s.stored())
 
+    @pytest.mark.parametrize("count", [25, None])
+    async def test_that_show_nothing_new_for_minutes_are_believed_and_verified(
+        self, servers: Servers, stage: OpenStage, count: int | None
+    ) -> None:
+        listings = AlteredListings()
+        async with before(servers, stage, listings.answer, messages=30, verify_seconds=604_800.0) as s:
+            shown = (await s.at_provider.visible())[:8]
+            listings.lacks = set(await s.at_provider.truth()) - set(shown)
+            report = await s.sync(count=count)
+            assert (report.sync.state, set(await s.stored())) == (SyncState.COMPLETED, set(shown))
+            assert listings.listings >= 6
+            until_verified = "SELECT extract(epoch FROM verify_at - now())::float8 FROM sync_states"
+            assert 0 < await s.fetchval(until_verified) <= 3_600
+            assert (await s.verify()).sync.state is SyncState.COMPLETED
+            assert await s.fetchval(until_verified) > 3_600
+            listings.lacks = set()
+            assert (await s.verify()).sync.state is SyncState.COMPLETED
+            wanted = (await s.at_provider.visible())[:count] if count else await s.at_provider.truth()
+            assert set(wanted) <= set(await s.stored())
+
+    async def test_that_lack_most_of_the_copy_are_not_believed(self, servers: Servers, stage: OpenStage) -> None:
+        listings = AlteredListings()
+        async with before(servers, stage, listings.answer, messages=30) as s:
+            await s.sync(count=None)
+            gets_before = await gets(s)
+            listings.lacks = set((await s.at_provider.visible())[8:])
+            report = await s.verify()
+            assert (report.sync.state, report.sync.error) == (SyncState.FAILED, "listing_incomplete")
+            assert await gets(s) == gets_before
+
     async def test_that_stay_so_fail_a_verification_before_gets(self, servers: Servers, stage: OpenStage) -> None:
         listings = AlteredListings()
         async with before(servers, stage, listings.answer, messages=30) as s:

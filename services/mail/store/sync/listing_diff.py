@@ -109,6 +109,12 @@ async def ranges(connection: Connection, mailbox_id: int, *, size: int = RANGE_S
     return [IdRange(*ends) for ends in pairwise([_FIRST, *(row["external_id"] for row in rows), _LAST])]
 
 
+async def count_stored(connection: Connection, mailbox_id: int) -> int:
+    """Return the number of stored messages."""
+    stored: int = await connection.fetchval("SELECT count(*) FROM messages WHERE mailbox_id = $1", mailbox_id)
+    return stored
+
+
 async def deepest_stored(connection: Connection, mailbox_id: int, ids: IdRange) -> int:
     """Return the highest ordinal of a listed message that is stored; 0 without any."""
     ordinal: int = await connection.fetchval(

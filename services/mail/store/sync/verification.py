@@ -52,6 +52,17 @@ async def plan_next(connection: Connection, mailbox_id: int, *, seconds: float, 
     )
 
 
+async def bring_forward(connection: Connection, mailbox_id: int, *, seconds: float) -> None:
+    """Have the next verification begin within `seconds`."""
+    await connection.execute(
+        """
+        UPDATE sync_states SET verify_at = least(verify_at, now() + make_interval(secs => $2)) WHERE mailbox_id = $1
+        """,
+        mailbox_id,
+        seconds,
+    )
+
+
 async def begin(connection: Connection, mailbox_id: int) -> None:
     """Start the listing of ids for the active sync, with zero differences."""
     await sync_state.start_listing(connection, mailbox_id, Listing.VERIFY_IDS, target=None)

@@ -439,5 +439,5 @@ class HistoryDelta:
     deleted: set[str] = field(default_factory=set)
     # Messages that left Spam or Trash: listings without these show them from now on.
     shown: set[str] = field(default_factory=set)
-    # Messages of records without a number.
-    unnumbered: set[str] = field(default_factory=set)
+    # Messages of records that have no number, or do not tell what changed.
+    unclear: set[str] = field(default_factory=set)

@@ -191,8 +191,8 @@ async def _apply(connection: Connection, turn: TurnContext, changes: HistoryDelt
     for id_ in await _in_copy(connection, mailbox_id, relabelled.keys() - done, changes, state):
         if stored.get(id_, -1) < relabelled[id_]:
             wanted[id_] = max(relabelled[id_], wanted.get(id_, 0))
-    # Without version numbers nothing can be compared, so the message is fetched.
-    for id_ in await _in_copy(connection, mailbox_id, changes.unnumbered, changes, state):
+    # Nothing can be compared or changed, so the message is fetched.
+    for id_ in await _in_copy(connection, mailbox_id, changes.unclear, changes, state):
         wanted.setdefault(id_, 0)
     await fetch_queue.queue_changed(connection, mailbox_id, wanted, threads=changes.threads)
 

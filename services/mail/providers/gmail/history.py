@@ -12,12 +12,14 @@ from services.mail.providers.gmail.labels import MARK_IDS
 
 # Listings leave out messages with these labels unless they include Spam and Trash.
 _HIDING = frozenset({"SPAM", "TRASH"})
+# The specific arrays of a record.
+_KINDS = frozenset({"messagesAdded", "messagesDeleted", "labelsAdded", "labelsRemoved"})
 
 
 def parse_history(answer: Mapping[str, Any], *, cursor: int) -> HistoryPage:
     """Collapse the records of a history page per message, in their order.
 
-    Reads only the specific arrays: `messages` duplicates them.
+    Reads the specific arrays: `messages` duplicates them. A record that has none of these does not tell what changed.
     """
     records = entries(answer, "history")
     changes = HistoryDelta()
@@ -59,7 +61,10 @@ def _apply(record: Mapping[str, Any], changes: HistoryDelta, version: int | None
         changes.added.pop(event.message_id, None)
         changes.labels.pop(event.message_id, None)
         changes.shown.discard(event.message_id)
-        changes.unnumbered.discard(event.message_id)
+        changes.unclear.discard(event.message_id)
+    if not any(record.get(kind) for kind in _KINDS):
+        named = (text(message.get("id")) for message in objects(record.get("messages")))
+        changes.unclear.update(id_ for id_ in named if id_ is not None)
 
 
 def _add(event: _Event, changes: HistoryDelta, version: int | None) -> None:
@@ -69,7 +74,7 @@ def _add(event: _Event, changes: HistoryDelta, version: int | None) -> None:
     if event.thread_id is not None:
         changes.threads[id_] = event.thread_id
     if version is None:
-        changes.unnumbered.add(id_)
+        changes.unclear.add(id_)
 
 
 def _relabel(
@@ -85,7 +90,7 @@ def _relabel(
     if added & _HIDING:
         changes.shown.discard(event.message_id)
     if version is None:
-        changes.unnumbered.add(event.message_id)
+        changes.unclear.add(event.message_id)
         return
     changes.labels.setdefault(event.message_id, []).append(_change(version, added=added, removed=removed))
 

@@ -129,13 +129,21 @@ class TestOddAnswers:
     @pytest.mark.parametrize("number", [None, "", "abc", float("inf"), [], {}])
     def test_with_unnumbered_records_have_messages_fetched_again(self, number: object) -> None:
         changes = page({"id": number, **added("a")}, {"id": number, **labelled("b", add=("X",))}).changes
-        assert changes.unnumbered == {"a", "b"}
+        assert changes.unclear == {"a", "b"}
         assert changes.added == {"a": 0}
         assert changes.labels == {}
 
+    @pytest.mark.parametrize("kinds", [{}, {"messagesAdded": [], "labelsAdded": None}])
+    def test_with_records_that_do_not_tell_what_changed_have_messages_fetched_again(
+        self, kinds: dict[str, Any]
+    ) -> None:
+        messages = {"messages": [{"id": "a", "threadId": "t"}, {"threadId": "t"}, None]}
+        changes = page({"id": "20", **messages, **kinds}, {"messages": [{"id": "b"}], **added("c")}).changes
+        assert (changes.unclear, changes.added, changes.deleted) == ({"a"}, {"c": 30}, set())
+
     def test_with_unnumbered_records_delete_messages(self) -> None:
         changes = page({"id": None, **labelled("a", add=("X",))}, {"id": None, **deleted("a")}).changes
-        assert (changes.unnumbered, changes.deleted) == (set(), {"a"})
+        assert (changes.unclear, changes.deleted) == (set(), {"a"})
 
     @pytest.mark.parametrize(
         "event",

@@ -23,6 +23,11 @@ class AlteredServer:
 
     servers: Servers
     heard: list[bytes] = field(default_factory=list)
+    losses: int = 0
+
+    def lose_connections(self) -> None:
+        """Let nothing pass over the present connections any more, which stay open: a network has forgotten them."""
+        self.losses += 1
 
     def commands(self) -> set[str]:
         """Return the commands that were sent, such as `UID FETCH`."""
@@ -51,11 +56,16 @@ async def altered_server(servers: Servers, profile: str, alter: Alter) -> AsyncI
     altered = AlteredServer(servers)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        losses = altered.losses
+
+        def is_lost() -> bool:
+            return altered.losses > losses
+
         upstream, to_upstream = await asyncio.open_connection("localhost", port, ssl=tls, limit=1 << 26)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_pass_on(reader, to_upstream, altered.heard))
-                group.create_task(_alter(upstream, writer, alter))
+                group.create_task(_pass_on(reader, to_upstream, altered.heard, is_lost))
+                group.create_task(_alter(upstream, writer, alter, is_lost))
         except* (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -77,16 +87,24 @@ async def altered_server(servers: Servers, profile: str, alter: Alter) -> AsyncI
         await listening.wait_closed()
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: list[bytes]) -> None:
+async def _pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: list[bytes], is_lost: Callable[[], bool]
+) -> None:
     while line := await reader.readline():
+        if is_lost():
+            continue
         heard.append(line.removesuffix(b"\r\n"))
         writer.write(line)
         await writer.drain()
     writer.transport.abort()
 
 
-async def _alter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alter: Alter) -> None:
+async def _alter(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alter: Alter, is_lost: Callable[[], bool]
+) -> None:
     while line := await reader.readline():
+        if is_lost():
+            continue
         line = alter(line)
         writer.write(line)
         if found := _LITERAL.search(line):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -18,6 +18,7 @@ from services.mail.providers.imap.client.frames import Patience
 from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.identity import id_by_content, id_by_server
+from services.mail.providers.imap.idling import Announcer
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.passes import STEP_SECONDS
 from services.mail.providers.imap.servers import LOGIN_WINDOW, YANDEX_MARKS, MailServer, imap_limits
@@ -185,6 +186,7 @@ async def open_imap_stage(
     page_size: int = ImapProvider.page_size,
     alter: Alter | None = None,
     login_window: float = LOGIN_WINDOW,
+    stable: float = Announcer.stable,
     **options: Any,
 ) -> AsyncIterator[ImapStage]:
     """Yield Ada's mailbox with `messages` generated messages, and workers with these options.
@@ -213,6 +215,7 @@ async def open_imap_stage(
                     step_seconds=step_seconds,
                 )
                 adapter.page_size = page_size
+                adapter._announcer = replace(adapter._announcer, stable=stable)
                 yield {"yandex": adapter}
 
         accounts = ImapAccounts(at_provider=at_provider)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.mail.providers.imap.client.connection import Connection, SelectedFolder
 from services.mail.providers.imap.idling import Announcer, Inbox, wait_for_news
@@ -392,6 +393,44 @@ class TestKeptConnections:
             await stage.sync(count=None)
             await until_held(stage)
             await stage.imap.control("DELETE", f"users/{EMAIL}/connections")
+            await stage.imap.deliver(subject="second")
+            await stage.hint()
+            await until_subjects(stage, "first", "second")
+            assert (await stage.imap.account())["logins"] == 2
+
+    @pytest.mark.long
+    async def test_that_the_server_closes_again_and_again_are_opened_by_themselves(self, servers: Servers) -> None:
+        with capture_logs() as logs:
+            await self._see_connections_closed(servers)
+        assert "a mailbox idles no more" in {each["event"] for each in logs}
+
+    async def _see_connections_closed(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex", stable=0) as stage:
+            subjects = ["first"]
+            await stage.imap.deliver(subject="first")
+            await stage.sync(count=None)
+            for number in range(3):
+                await until_held(stage)
+                await stage.imap.control("DELETE", f"users/{EMAIL}/connections")
+                subjects.append(f"new {number}")
+                await stage.imap.deliver(subject=subjects[-1])
+                await until_subjects(stage, *subjects)
+            account = await stage.imap.account()
+            assert (account["logins"], account["connections"]) == (4, 1)
+
+    async def test_that_die_without_a_word_are_noticed_by_the_next_turn(self, servers: Servers) -> None:
+        with capture_logs() as logs:
+            await self._see_a_connection_die(servers)
+        [error] = [each["error"] for each in logs if each["event"] == "a mailbox idles no more"]
+        assert error == "SilenceError"
+
+    async def _see_a_connection_die(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex", alter=bytes) as stage:
+            await stage.imap.deliver(subject="first")
+            await stage.sync(count=None)
+            await until_held(stage)
+            assert stage.altered is not None
+            stage.altered.lose_connections()
             await stage.imap.deliver(subject="second")
             await stage.hint()
             await until_subjects(stage, "first", "second")

@@ -18,7 +18,6 @@ from services.mail.providers.imap.client.frames import Patience
 from services.mail.providers.imap.connections import Connections
 from services.mail.providers.imap.downloads import ImapDownloads
 from services.mail.providers.imap.identity import id_by_content, id_by_server
-from services.mail.providers.imap.idling import Announcer
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.passes import STEP_SECONDS
 from services.mail.providers.imap.servers import LOGIN_WINDOW, YANDEX_MARKS, MailServer, imap_limits
@@ -186,7 +185,7 @@ async def open_imap_stage(
     page_size: int = ImapProvider.page_size,
     alter: Alter | None = None,
     login_window: float = LOGIN_WINDOW,
-    stable: float = Announcer.stable,
+    stable: float = 60.0,
     **options: Any,
 ) -> AsyncIterator[ImapStage]:
     """Yield Ada's mailbox with `messages` generated messages, and workers with these options.

@@ -117,6 +117,17 @@ class TestFirstLook:
         assert pages[0].items[0].marks == {"seen", "kw:$X"}
         assert state == FolderState(validity=7, uid_next=10)
 
+    async def test_goes_on_below_what_was_listed(self) -> None:
+        script = [
+            hears(None, selected(4_000, next_uid=4_001)),
+            hears(b"UID SEARCH UID 2001:4000", found(2_001, 4_000)),
+            hears(None, fetched(2_001, 4_000)),
+            hears(b"UID SEARCH UID 1:2000", found(1, 2_000)),
+            hears(None, fetched(1, 2_000)),
+        ]
+        pages, _ = await look(script)
+        assert keys_of(pages) == [2_001, 4_000, 1, 2_000]
+
     async def test_of_an_empty_folder_asks_for_nothing(self) -> None:
         pages, state = await look([hears(None, selected(0, next_uid=10))])
         assert (keys_of(pages), state.uid_next) == ([], 10)

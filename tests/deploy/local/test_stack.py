@@ -115,6 +115,7 @@ def _all_gone(descriptors: list[int]) -> bool:
 
 
 class TestRun:
+    @pytest.mark.timeout(600)  # a whole stack, and what three pages have their readers type beside it
     def test_comes_up_serves_its_commands_and_an_interrupt_ends_every_process(self, home: Path) -> None:
         with _running(home) as (process, printed):
             children = _watch(_children(process.pid))

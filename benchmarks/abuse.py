@@ -165,7 +165,7 @@ class Attacks:
         httpx.post(url, params={"labels": "INBOX"}, content=message, trust_env=False, timeout=60).raise_for_status()
 
     def huge_head(self) -> dict[str, float]:
-        """One header of 20 MB."""
+        """Send one header of 20 MB."""
         before = cpu_seconds(self._stack.pids["gateway"])
         with self._stack.connect(HALF_HEAD + b"A: ") as connection:
             try:
@@ -227,12 +227,12 @@ class Attacks:
         return {"of 20 unread exports taken": taken, **grown}
 
     async def unread_messages(self) -> dict[str, float]:
-        """A hundred connections that ask for 4 MB messages, one after the other, and read nothing."""
+        """Ask for 4 MB messages over a hundred connections, one after the other, and read nothing."""
         paths = [f"/emails/{email['id']}" for email in self.attacker.emails(q="subject:long")]
         return await self._unread("messages of 4 MB", paths)
 
     async def unread_lists(self) -> dict[str, float]:
-        """A hundred connections that ask for the largest lists, one after the other, and read nothing."""
+        """Ask for the largest lists over a hundred connections, one after the other, and read nothing."""
         return await self._unread("lists of 200", [f"/emails?user_email={self.attacker.email}&limit=200"])
 
     async def _unread(self, what: str, paths: list[str]) -> dict[str, float]:
@@ -289,7 +289,7 @@ class Attacks:
         return {"of 200 long polls taken": taken}
 
     async def reconnecting_streams(self) -> dict[str, float]:
-        """A hundred streams a second, each of which is left after its first event."""
+        """Open a hundred streams a second, and leave each after its first event."""
         path = f"/emails/changes/stream?user_email={self.attacker.email}"
         leaving: set[asyncio.Task[bool]] = set()
         alone = await self._slow_list_of_bystander()
@@ -327,7 +327,7 @@ class Attacks:
         return await self._beside("another's large HTML", [f"/emails/{heavy}"] * 12, f"/emails/{news}")
 
     async def raw_messages(self) -> dict[str, float]:
-        """A hundred and ninety downloads."""
+        """Begin a hundred and ninety downloads."""
         heavy = [f"/emails/{email['id']}/raw" for email in self.attacker.emails()[:190]]
         downloads = [f"/emails/{email['id']}/raw" for email in self.bystander.emails()[:2]]
         return await self._beside("another's download", heavy, *downloads)

@@ -70,9 +70,9 @@ SITUATIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much is simulated: a whole day of `sample`, and of all `mailboxes` as much as takes `minutes` of real time.
+    """The extent of a simulation: a whole day of `sample`, and of all `mailboxes` as much as takes `minutes`.
 
-    The minutes are those of all situations together.
+    The minutes are of real time, and those of all situations together.
     """
 
     sample: int
@@ -157,7 +157,7 @@ def _add(results: list[Figures], situation: Situation, found: dict[str, float]) 
 
 
 def is_good(results: list[Figures]) -> bool:
-    """Whether the goals are met: with push, and by checks alone."""
+    """Return whether the goals are met: with push, and by checks alone."""
     pushed, _, quiet, all_pushed, _, all_quiet = results
     return (
         max(float(pushed["part_of_day"]), float(all_pushed["part_of_day"])) < GOAL_PART_OF_DAY

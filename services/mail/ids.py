@@ -27,7 +27,7 @@ _LIMIT = 2**63
 
 
 class PublicId(Struct, frozen=True, gc=False):
-    """What the public id of a message or of a sync stands for."""
+    """The numbers that the public id of a message or of a sync stands for."""
 
     mailbox_id: int
     local_id: int

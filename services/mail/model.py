@@ -47,7 +47,7 @@ class FeedEvent(StrEnum):
 
 
 class Measure(StrEnum):
-    """What is counted of a mailbox by the hour. The values are columns of `usage_hours`."""
+    """A count of a mailbox by the hour. The values are columns of `usage_hours`."""
 
     MESSAGES_STORED = "messages_stored"
     CHANGES = "changes"
@@ -197,7 +197,7 @@ class OpenMailbox(Mailbox):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """What an API key reaches: the mailboxes of its application, or some of them."""
+    """The reach of an API key: the mailboxes of its application, or some of them."""
 
     application_id: UUID
     # The accounts of these mailboxes; None: of all.
@@ -233,7 +233,7 @@ class MailboxOverview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxCounts:
-    """How many mailboxes are in which state; `active` ones are those that the provider lets Mailroom read."""
+    """The numbers of mailboxes by state; `active` ones are those that the provider lets Mailroom read."""
 
     active: int
     reauth_required: int
@@ -242,7 +242,7 @@ class MailboxCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageHour:
-    """What was counted in the hour that begins at `hour`."""
+    """The counts of the hour that begins at `hour`."""
 
     hour: datetime
     counts: Mapping[Measure, int]

@@ -96,7 +96,7 @@ class WebhookSettings(Settings):
 
     @property
     def webhook_secrets(self) -> EndpointSecrets | None:
-        """What makes and opens the secrets of endpoints; None without a key."""
+        """The cipher of the endpoints' secrets; None without a key."""
         if self.mail_secret_key is None:
             return None
         previous = self.mail_secret_key_previous

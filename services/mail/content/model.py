@@ -44,7 +44,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class AttachedMessage:
-    """What an attached message (message/rfc822) says, within bounds: see `limits`.
+    """The contents of an attached message (message/rfc822), within bounds: see `limits`.
 
     `text` is plain text, derived from HTML if the message has no other; None if the message has no text, if it was
     not delivered, and in a digest, whose messages are part of the body. `attachments` are those of the attached

@@ -39,7 +39,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What a mailbox's mark allows to be in use, and what a lost count owes."""
+    """The level that a mailbox's mark allows to be in use, and the one that a lost count owes."""
 
     allows: Level
     owes: Level

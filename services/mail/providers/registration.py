@@ -15,7 +15,7 @@ from services.mail.store.connection import Pool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a process shares with adapters; quotas by provider."""
+    """The parts of a process that adapters share; quotas by provider."""
 
     pool: Pool
     quotas: Mapping[str, Quota]

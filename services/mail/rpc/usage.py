@@ -14,7 +14,7 @@ from services.mail.rpc.to_proto import timestamp
 
 
 class UsageServicer(mail_pb2_grpc.UsageServiceServicer):
-    """What an application and its mailboxes use."""
+    """Reports of the use of an application and of its mailboxes."""
 
     def __init__(self, mailboxes: Mailboxes, usage: UsageReports) -> None:
         self._mailboxes = mailboxes

@@ -66,13 +66,13 @@ class TurnContext:
         self.send_as_is_due = mailbox.send_as_is_due
         # The profile that a call of this turn has read.
         self.profile: Profile | None = None
-        self.step = "claimed"
-        self._transactions = transactions
-        # Whether this turn has asked for the provider's labels, and the labels that it knows to be stored.
+        # Whether this turn has asked for the provider's labels, the hint that it had seen then, and the labels that it
+        # knows to be stored.
         self.has_listed_labels = False
-        # The hint that it had seen when it asked.
         self.labels_hint = 0
         self.known_labels: set[str] = set()
+        self.step = "claimed"
+        self._transactions = transactions
         self._reported_units = self._units_in_report = 0
         self._beside: asyncio.Task[None] | None = None
 

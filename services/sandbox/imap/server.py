@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Statistics:
-    """What the servers have seen of an account."""
+    """Counts of an account over all servers."""
 
     logins: int = 0
     refused_logins: int = 0

@@ -6,7 +6,7 @@ _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
 
 def body_of(entity: bytes) -> bytes:
-    """What follows the header block of an entity."""
+    """Return the part of an entity behind its header block."""
     if entity.startswith((b"\n", b"\r\n")):
         return entity.partition(b"\n")[2]
     blank = _BLANK_LINE.search(entity)
@@ -14,7 +14,7 @@ def body_of(entity: bytes) -> bytes:
 
 
 def split_multipart(body: bytes, boundary: str) -> list[bytes]:
-    """The entities between the delimiter lines of a multipart; the line break before a delimiter belongs to it."""
+    """Return the entities between the delimiters of a multipart; the line break before a delimiter belongs to it."""
     mark = re.escape(boundary.encode("utf-8", "surrogateescape"))
     # Begins with a literal, so that megabytes of attachments are searched and not matched byte by byte.
     lines = re.finditer(rb"--" + mark + rb"(--)?[ \t]*(?:(?=\r?\n)|\Z)", body)

@@ -240,7 +240,7 @@ class _TreeBuilder:
         return entities if len(entities) == count else [b""] * count
 
     def _embedded(self, message: EmailMessage, source: bytes) -> bytes:
-        """The bytes inside a message/rfc822 or a delivery status, decoded if they are encoded against the rules."""
+        """Return the bytes in a message/rfc822 or a delivery status, decoded if they are encoded against the rules."""
         body = body_of(source)
         if _encoding(message) == "base64":
             return _lenient_base64(body)

@@ -31,7 +31,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class KeptTokens:
-    """What outlives the process; codes do not."""
+    """The consents and tokens that outlive the process; codes do not."""
 
     consents: list[Consent] = field(default_factory=list)
     pairs: list[TokenPair] = field(default_factory=list)

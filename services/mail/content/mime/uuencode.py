@@ -54,7 +54,7 @@ def decode_uuencode(body: bytes) -> bytes:
 
 
 def _is_data(lines: list[bytes]) -> bool:
-    """Whether no line is longer than its length byte says, and most are as long: spaces at an end may be lost."""
+    """Return whether most lines are as long as their length byte says, and none longer: final spaces may be lost."""
     excess = [len(line.rstrip()) - 1 - (((line[0] - 32) & 63) + 2) // 3 * 4 for line in lines]
     return all(each <= _LONGEST_EXCESS for each in excess) and 2 * sum(each >= 0 for each in excess) >= len(lines)
 

@@ -149,7 +149,7 @@ def _find_by_letters(sample: bytes) -> tuple[float, str]:
 
 
 def _score_letters(high: bytes, codec: str) -> float:
-    """How usual the letters are on average (logarithm of percent); some 1.6 for real text, 0.2 for a wrong charset."""
+    """Return how usual the letters are on average (log of percent): 1.6 for real text, 0.2 for a wrong charset."""
     text = high.decode(codec, "replace")
     scores = _letter_scores(_SINGLE_BYTE[codec])
     letters = [scores.get(character, _FOREIGN_SCORE) for character in text if character != " "]
@@ -194,7 +194,7 @@ def _detect_in_runs(sample: bytes, *, errors: str) -> str | None:
 
 
 def _usual_share(sample: bytes, codec: str, *, errors: str) -> float:
-    """The share of the non-ASCII characters that is usual for that charset; 0 when the bytes are not valid in it.
+    """Return the share of the non-ASCII characters that is usual for that charset; 0 for bytes that are invalid in it.
 
     Everyday hangul lies within everyday hanzi, so that a few characters alone are taken for Chinese.
     """

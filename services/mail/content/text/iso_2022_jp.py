@@ -24,7 +24,7 @@ def _decode_run(escape: bytes, piece: bytes) -> str:
 
 
 def _decode_character(character: bytes) -> str:
-    """One JIS X 0208 pair by way of Shift_JIS. A control stays as it is, half a pair is U+FFFD."""
+    """Decode a JIS X 0208 pair by way of Shift_JIS. A control stays as it is, half a pair is U+FFFD."""
     if len(character) == 1:
         return character.decode("ascii") if character <= b" " else "\ufffd"
     first, second = character

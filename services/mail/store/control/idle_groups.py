@@ -34,7 +34,7 @@ class IdleGroup:
         return range(self.group_id * GROUP_SIZE, (self.group_id + 1) * GROUP_SIZE)
 
     def rounds(self, round_seconds: float) -> tuple[float, int]:
-        """The numbers of the last round whose looks are done (minus infinity: none is known) and of the present one."""
+        """Return the number of the last round whose looks are done (minus infinity: unknown), and the present one's."""
         present = self._round(self.claimed_at, round_seconds)
         if self.checked_at > self.claimed_at or math.isinf(self.checked_at):
             return -math.inf, present

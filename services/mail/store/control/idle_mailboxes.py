@@ -20,7 +20,7 @@ LONGEST_LAG = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What decides how often an idle mailbox is looked at.
+    """The facts that decide how often an idle mailbox is looked at.
 
     `quiet_seconds` have passed since something new was known of. `is_announced` says that its provider announces
     changes, and that no look has found one since that was not announced. `needs_watch` asks for a turn.
@@ -56,7 +56,7 @@ class _Announced:
 async def activities(
     connection: Connection, mailbox_ids: range, *, idle_for: float, pushed: Collection[str]
 ) -> list[Activity]:
-    """The mailboxes among consecutive ids that are idle for some seconds; `pushed` are the providers with watches."""
+    """Return the idle mailboxes among consecutive ids, idle for some seconds; `pushed` are providers with watches."""
     rows = await connection.fetch(
         """
         SELECT s.mailbox_id, extract(epoch FROM now() - s.active_at)::float8 AS quiet_seconds,
@@ -129,7 +129,7 @@ async def count(connection: Connection, provider: str) -> int:
 
 
 async def load(connection: Connection, mailbox_ids: Sequence[int]) -> list[IdleMailbox]:
-    """What a look at these mailboxes needs to know."""
+    """Return these mailboxes, as far as they are connected, for a look."""
     rows = await connection.fetch(
         f"""
         SELECT {COLUMNS}, c.cursor, c.cursor IS NULL OR coalesce(c.verify_at <= now(), false) AS needs_turn

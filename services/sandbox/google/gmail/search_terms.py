@@ -30,7 +30,7 @@ _HEADERS = {**_PEOPLE, "subject": "subject", "list": "list-id"}
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the meaning of a term depends on: the mailbox's labels by id, the user's addresses, and the time."""
+    """The context that decides the meaning of a term: the mailbox's labels by id, the user's addresses, the time."""
 
     labels: Mapping[str, Label]
     me: Collection[str]

@@ -20,7 +20,7 @@ class RefreshToken:
 
 @dataclass(slots=True)
 class Grant:
-    """What a user granted to a Cloud project."""
+    """A user's grant to a Cloud project."""
 
     scopes: frozenset[str] = frozenset()
     expires_at: float | None = None

@@ -11,7 +11,8 @@ import structlog
 from services.mail.model import Mailbox, Measure
 from services.mail.provider_access.concurrency import ConcurrencyLimit
 from services.mail.provider_access.provider_tokens import MailboxTokens, ProviderTokenCache
-from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
+from services.mail.provider_access.quota import Quota, QuotaWaitError
+from services.mail.provider_access.settlement import Taken
 from services.mail.providers.base import MailboxSession, Provider, Writing
 from services.mail.providers.errors import LimitError, NoAnswerError, OwnLimitError, TooConcurrentError
 from services.mail.usage import UsageCounter

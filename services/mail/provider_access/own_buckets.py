@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from services.mail.model import Mailbox
-from services.mail.provider_access.quota import Quota, QuotaUnavailableError, QuotaWaitError, Taken
+from services.mail.provider_access.quota import Quota, QuotaUnavailableError, QuotaWaitError
+from services.mail.provider_access.settlement import Taken
 from services.mail.providers.errors import OwnLimitError, ProviderUnavailableError
 
 

@@ -4,12 +4,11 @@ Units count from their take until one window after the end of their call (quota_
 provider, fixed or sliding, exceeds the limit. Watermarks bound the units of a count that Redis has lost.
 """
 
-import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
@@ -19,7 +18,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.mail.provider_access.quota_metrics import QuotaMetrics
-from services.mail.provider_access.quota_scripts import NOT_USED, SHARED_UNKNOWN, QuotaScripts, Request, Settled
+from services.mail.provider_access.quota_scripts import SHARED_UNKNOWN, QuotaScripts, Request, Settled
+from services.mail.provider_access.settlement import Report, Reports, Settlement, Taken
 from services.mail.provider_access.watermarks import Level, Mark, NoWatermarks, Watermarks
 from services.mail.providers.limits import UNITS, Per, ProviderLimits
 
@@ -64,32 +64,6 @@ class QuotaUnavailableError(QuotaWaitError):
         super().__init__(seconds, scope=QuotaScope.SERVICE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Report:
-    """The report that a call has ended or was not made. `at` is monotonic."""
-
-    taken: "Taken"
-    used: bool
-    at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """Units of calls whose end is not reported, and the slots in which they come back without a report.
-
-    `counts` is what they are units of; each of its buckets has a slot.
-    """
-
-    identity: str
-    counts: str = UNITS
-    units: int
-    slots: tuple[int, ...]
-
-    def split(self, units: int) -> tuple["Taken", "Taken"]:
-        """Split off this many units; return them and the rest."""
-        return replace(self, units=units), replace(self, units=self.units - units)
-
-
 class Quota:
     """The account of a provider's units, taken before calls are made. Mailboxes are named by their provider identity.
 
@@ -116,11 +90,7 @@ class Quota:
         self._watermarks = watermarks or NoWatermarks()
         self._metrics = metrics or QuotaMetrics(CollectorRegistry())
         self._monotonic = monotonic
-        # Reports by what is counted and by identity, sent to Redis with the next take or by `flush`.
-        self._settled: dict[tuple[str, str], list[_Report]] = defaultdict(list)
-        self._flush_handle: asyncio.TimerHandle | None = None
-        self._flushing: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self._settlement = Settlement(self._report, monotonic=monotonic)
         # Units from `take_each` until the mailboxes' calls claim them.
         self._for_groups: dict[str, list[Taken]] = defaultdict(list)
 
@@ -166,44 +136,19 @@ class Quota:
 
     def end(self, taken: Taken) -> None:
         """Report the end of the call: its units come back one window later."""
-        self._settle(taken, used=True)
+        self._settlement.report(taken, used=True)
 
     def give_back(self, taken: Taken) -> None:
         """Return units whose call was not made."""
-        self._settle(taken, used=False)
+        self._settlement.report(taken, used=False)
 
     async def flush(self) -> None:
         """Send the reports to Redis. Units of a lost report stay counted until the longest call would have ended."""
-        if self._flush_handle is not None:
-            self._flush_handle.cancel()
-            self._flush_handle = None
-        if self._flushing is not None:
-            await self._flushing
-        await self._flush()
+        await self._settlement.flush()
 
     async def close(self) -> None:
         """Send the reports; later ones are sent with the next take only. For the time before Redis is closed."""
-        self._is_closed = True
-        await self.flush()
-
-    async def _flush(self) -> None:
-        settled, self._settled = self._settled, defaultdict(list)
-        scripts = [
-            partial(
-                self._scripts.take,
-                identity=identity,
-                units=0,
-                request=Request(counts=counts),
-                mark=Mark(allows=Level.NONE, owes=Level.MANY),
-                shared_owe=None,
-                settled=map(self._told, reports),
-            )
-            for (counts, identity), reports in settled.items()
-            if reports
-        ]
-        if scripts:
-            with contextlib.suppress(RedisError):
-                await self._send(scripts)
+        await self._settlement.close()
 
     async def use(self) -> QuotaUse:
         """Return the use of the project's quota. Raises RedisError."""
@@ -293,7 +238,7 @@ class Quota:
         shared_owe: Mapping[str, int] | None,
     ) -> dict[str, list[int]]:
         """Run the script for each mailbox in one round trip; return its answers. Raises RedisError."""
-        settled = {id_: self._settled.pop((request.counts, id_), []) for id_ in units}
+        reports = {id_: self._settlement.draw(request.counts, id_) for id_ in units}
         takes = [
             partial(
                 self._scripts.take,
@@ -302,7 +247,7 @@ class Quota:
                 request=request,
                 mark=marks[id_],
                 shared_owe=shared_owe,
-                settled=map(self._told, settled[id_]),
+                settled=self._settled(reports[id_]),
             )
             for id_, wanted in units.items()
         ]
@@ -318,8 +263,7 @@ class Quota:
         by_identity = dict(zip(units, said, strict=True))
         for identity, answer in by_identity.items():
             if answer == [SHARED_UNKNOWN]:
-                key = (request.counts, identity)
-                self._settled[key] = settled[identity] + self._settled[key]
+                self._settlement.put_back(request.counts, identity, reports[identity])
         return by_identity
 
     async def _send(self, scripts: Sequence[Callable[[Redis], Awaitable[Any]]]) -> list[Any]:
@@ -332,32 +276,37 @@ class Quota:
                 await script(pipeline)
             return await pipeline.execute()
 
+    async def _report(self, reports: Reports) -> None:
+        """Send reports without a take."""
+        scripts = [
+            partial(
+                self._scripts.take,
+                identity=identity,
+                units=0,
+                request=Request(counts=counts),
+                mark=Mark(allows=Level.NONE, owes=Level.MANY),
+                shared_owe=None,
+                settled=self._settled(some),
+            )
+            for (counts, identity), some in reports.items()
+            if some
+        ]
+        with contextlib.suppress(RedisError):
+            await self._send(scripts)
+
+    def _settled(self, reports: Sequence[Report]) -> Iterator[Settled]:
+        # As each script is sent, so that none tells less than the seconds since the call's end.
+        return (report.settled(self._monotonic()) for report in reports)
+
     def _wait(self, seconds: float, counts: str, place: int) -> QuotaWaitError:
         windows = self._windows[counts]
         scope = QuotaScope.DAY if place > len(windows) else _SCOPES[windows[place - 1].bucket.per]
         self._metrics.waited(scope)
         return QuotaWaitError(seconds, scope=scope)
 
-    def _settle(self, taken: Taken, *, used: bool) -> None:
-        report = _Report(taken=taken, used=used, at=self._monotonic())
-        self._settled[taken.counts, taken.identity].append(report)
-        if self._flush_handle is None and not self._is_closed:
-            self._flush_handle = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._begin_flush)
-
-    def _told(self, report: _Report) -> Settled:
-        """Return a report as the scripts are told it, with the least seconds since the call's end."""
-        ago = self._monotonic() - report.at if report.used else NOT_USED
-        return Settled(units=report.taken.units, ago=ago, slots=report.taken.slots)
-
-    def _begin_flush(self) -> None:
-        self._flush_handle = None
-        self._flushing = asyncio.get_running_loop().create_task(self._flush())
-
 
 # Seconds until the next attempt while Redis cannot be reached.
 _UNAVAILABLE_SECONDS: Final = 1.0
-# Seconds after which reports are sent without a take. The takes of a sync come more often.
-_FLUSH_SECONDS: Final = 0.25
 # Units of a mailbox without limits of its own.
 _NO_LIMIT: Final = 10**12
 _SCOPES: Final = {Per.MAILBOX: QuotaScope.MAILBOX, Per.PROJECT: QuotaScope.PROJECT}

@@ -19,9 +19,9 @@ from services.mail.provider_access.quota import (
     QuotaScope,
     QuotaUnavailableError,
     QuotaWaitError,
-    Taken,
 )
 from services.mail.provider_access.quota_metrics import QuotaMetrics
+from services.mail.provider_access.settlement import Taken
 from services.mail.provider_access.watermarks import NoWatermarks, Watermarks
 from services.mail.providers.gmail.limits import DAY_BEGINS, QuotaGeneration, gmail_limits
 from services.mail.providers.limits import ProviderLimits
@@ -441,14 +441,3 @@ async def scripts_run(redis: Redis) -> int:
     """Return how many scripts Redis has run."""
     stats = await redis.info("commandstats")
     return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
-
-
-class TestClose:
-    async def test_leaves_no_report_for_later(self, quota: Quota) -> None:
-        """It would open a connection after Redis was closed."""
-        first, second = await quota.take("1", 20), await quota.take("1", 20)
-        quota.end(first)
-        await quota.close()
-        assert quota._flush_handle is None
-        quota.end(second)
-        assert quota._flush_handle is None

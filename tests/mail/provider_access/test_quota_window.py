@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
+from services.mail.provider_access.quota import Quota, QuotaWaitError
+from services.mail.provider_access.settlement import Taken
 from services.mail.provider_access.watermarks import Level, Mark
 from services.mail.store.control.quota_watermarks import Recent
 from tests.support.mail.quota import limits

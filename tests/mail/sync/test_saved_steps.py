@@ -21,7 +21,8 @@ from services.mail.model import (
     SyncState,
     WaitReason,
 )
-from services.mail.provider_access.quota import Quota, QuotaWaitError, Taken
+from services.mail.provider_access.quota import Quota, QuotaWaitError
+from services.mail.provider_access.settlement import Taken
 from services.mail.providers.base import FetchResult, Get, HistoryPage, IdPage, PartialMessage, Profile
 from services.mail.providers.errors import CursorLostError, HistoryRestartedError, ProviderUnavailableError
 from services.mail.providers.limits import UNITS

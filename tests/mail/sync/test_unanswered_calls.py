@@ -12,7 +12,8 @@ import structlog
 from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.model import SyncState
-from services.mail.provider_access.quota import Quota, Taken
+from services.mail.provider_access.quota import Quota
+from services.mail.provider_access.settlement import Taken
 from services.mail.providers.base import FetchResult, Get
 from services.mail.providers.errors import NoAnswerError, ProviderUnavailableError
 from services.mail.providers.gmail.http.deadlines import DEADLINES, Deadlines

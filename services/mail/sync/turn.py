@@ -203,7 +203,7 @@ class TurnRunner:
         """Release the lease of a failed turn; the mailbox is due again after a growing pause."""
         try:
             if (denial := denial_of(error)) is not None:
-                await self._mailbox_access.denied(lease, denial, detail=str(error), poll_seconds=self._poll_seconds)
+                await self._mailbox_access.denied(lease, denial, detail=str(error))
                 return
             async with self._pool.acquire() as connection, connection.transaction():
                 hinted = await schedule.fence(connection, lease) != lease.hint_seq

@@ -46,7 +46,7 @@ class Patience:
 
     denials: int = 3
     seconds: float = 300.0
-    # Longest pause before the next turn: until the denial lasts, and afterwards.
+    # The pause before the next turn: until the denial lasts, and afterwards.
     pause: float = 60.0
     lasting_pause: float = 900.0
 
@@ -71,7 +71,7 @@ class MailboxAccess:
         self._auth = auth
         self._patience = patience
 
-    async def denied(self, lease: Lease, denial: str, *, detail: str, poll_seconds: float) -> None:
+    async def denied(self, lease: Lease, denial: str, *, detail: str) -> None:
         """End a turn that met a denial. A lasting one fails the active sync. Raises LeaseLostError."""
         async with self._pool.acquire() as connection, connection.transaction():
             # A sign-in since the claim can have brought access: the next turn decides.
@@ -90,7 +90,7 @@ class MailboxAccess:
             await schedule.release_failed(
                 connection,
                 lease,
-                after=self._patience.lasting_pause if lasts else min(poll_seconds, self._patience.pause),
+                after=self._patience.lasting_pause if lasts else self._patience.pause,
                 waiting_for=WaitReason.ACCESS,
                 error=ACCESS_DENIED,
             )

@@ -12,6 +12,8 @@ from services.kit.observe.repeated_lines import SummingHandler
 
 # These libraries log addresses and headers that can hold codes and tokens.
 _CHATTY = ("httpx", "httpcore", "asyncio", "hpack", "grpc", "uvicorn.access")
+# SQLAlchemy logs each end of a pool, which says nothing to an operator, under the name of our class.
+_POOL = "services.kit.stores.engine.BoundedQueuePool"
 _SECRET_WORDS = ("token", "secret", "password", "authorization", "code", "state", "login_code", "verifier", "cookie")
 _SAFE_KEYS = frozenset({"status_code", "error_code"})
 _SECRET_FREE_TYPES = (int, float, bool, type(None))
@@ -76,7 +78,7 @@ def configure_logging(*, service: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name in _CHATTY:
+    for name in (*_CHATTY, _POOL):
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.contextvars.clear_contextvars()
     structlog.get_logger().debug("logging configured")

@@ -158,6 +158,8 @@ with open_telemetry("test", collector="http://127.0.0.1:1") as telemetry:
 log.info("event", access_token="hunter2", code="hunter2", state="hunter2", retry_token_count=3, status_code="200")
 logging.getLogger("library").warning("library says %s", "something")
 logging.getLogger("httpx").info("GET http://x/?code=hunter2")
+from services.kit.stores.engine import BoundedQueuePool
+BoundedQueuePool(lambda: None).dispose()
 """
 
 
@@ -181,6 +183,7 @@ class TestLogging:
         assert '"access_token": "[redacted]"' in text
         assert '"status_code": "200"' in text
         assert '"event": "library says something"' in text
+        assert "Pool disposed" not in text
         lines = [json.loads(line) for line in text.splitlines()]
         assert {line["service"] for line in lines} == {"test"}
         assert [len(line.get("trace_id", "")) for line in lines if line["event"] in ("traced", "event")] == [32, 0]

@@ -7,6 +7,8 @@ from typing import Any, get_args
 import pytest
 from mailroom_client import events as client_events
 
+from services.auth.sign_in.sign_in import SignInError
+from services.console.words import refusals
 from services.console.words.webhooks import DELIVERY_STATES, EVENTS
 from services.gateway.schemas import changes, emails, syncs, webhooks
 from services.mail import marks, model
@@ -57,5 +59,10 @@ def test_the_api_publishes_the_values_of_the_mail_service(published: Any, known:
     assert set(get_args(published)) == known
 
 
-def test_the_console_has_words_for_each_state_of_a_delivery() -> None:
-    assert DELIVERY_STATES.keys() == values(DeliveryState)
+class TestWordsOfTheConsole:
+    def test_are_there_for_each_state_of_a_delivery(self) -> None:
+        assert DELIVERY_STATES.keys() == values(DeliveryState)
+
+    def test_are_there_for_each_error_of_a_sign_in(self) -> None:
+        # A connect session also ends where the account is another user's.
+        assert refusals._WORDS.keys() == values(SignInError) | {"account_of_another_user"}

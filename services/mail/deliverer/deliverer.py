@@ -31,7 +31,7 @@ class Timing:
     # All feeds are compared with all cursors: finds what news did not tell. Where it finds nothing the next look is
     # later, up to `rest`: at rest looks are most of what webhooks cost.
     look: float = 10.0
-    rest: float = 60.0
+    rest: float = 120.0
     # Failed events whose time has come.
     due: float = 1.0
     # News that come together are looked up together.
@@ -151,7 +151,9 @@ class Deliverer:
 
     def _offer(self, found: Iterable[Waiting], *, are_single: bool = False) -> None:
         for each in found:
-            self._slots.note(each.endpoint_id, is_failing=each.is_failing)
+            if each.is_failing:
+                # That it no longer is tells the next delivery to it: the database does not know of single failures.
+                self._slots.note(each.endpoint_id, is_failing=True)
             work = _Work(each.endpoint_id, each.number, is_single=are_single)
             self._ready.setdefault(each.endpoint_id, {})[work] = None
         self._start_ready()
@@ -168,13 +170,18 @@ class Deliverer:
 
     def _start_one(self, endpoint_id: UUID) -> bool:
         """Start the first work of an endpoint that is not under way; return whether there was one, and a slot."""
+        if not self._slots.may_take(endpoint_id):
+            return False
         ready = self._ready[endpoint_id]
         work = next((each for each in ready if each not in self._running), None)
-        if work is None or not self._slots.take(endpoint_id):
+        if work is None:
             return False
+        self._slots.take(endpoint_id)
         del ready[work]
-        if not ready:
-            del self._ready[endpoint_id]
+        del self._ready[endpoint_id]
+        if ready:
+            # Behind the others.
+            self._ready[endpoint_id] = ready
         self._running[work] = asyncio.create_task(self._do(work))
         return True
 
@@ -182,12 +189,12 @@ class Deliverer:
         goes_on = False
         try:
             if work.is_single:
-                await self._singles.run(work.endpoint_id, work.number)
+                outcome = await self._singles.run(work.endpoint_id, work.number)
             else:
                 outcome = await self._feeds.run(work.endpoint_id, work.number, is_stopping=lambda: self._is_stopping)
-                goes_on = outcome.goes_on
-                if outcome.delivered is not None:
-                    self._slots.note(work.endpoint_id, is_failing=not outcome.delivered)
+            goes_on = outcome.goes_on
+            if outcome.delivered is not None:
+                self._slots.note(work.endpoint_id, is_failing=not outcome.delivered)
         except DATABASE_LOST as error:
             # The lease ends, and the next look finds it.
             log.warning("events not delivered: the database is away", error=type(error).__name__)

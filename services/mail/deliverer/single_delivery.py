@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from uuid import UUID
 
+from services.mail.deliverer.feed_run import RunOutcome
 from services.mail.deliverer.metrics import DELIVERED, FAILED, DelivererMetrics
 from services.mail.deliverer.sender import Sender
 from services.mail.ids import PublicIds
@@ -14,7 +15,7 @@ from services.mail.store.webhooks import deliveries, endpoints, signing_secrets
 from services.mail.usage import UsageCounter
 from services.mail.webhooks.events import EventWriter
 from services.mail.webhooks.health import EndpointHealth
-from services.mail.webhooks.model import Delivery, DeliveryState, DisabledReason, Event, EventType
+from services.mail.webhooks.model import Attempt, Delivery, DeliveryState, DisabledReason, Event, EventType
 from services.mail.webhooks.retries import RetryRules, Verdict, verdict_of
 from services.mail.webhooks.secrets import EndpointSecrets
 
@@ -49,22 +50,25 @@ class SingleDelivery:
         self._lease_seconds = lease_seconds
         self._draw = draw
 
-    async def run(self, endpoint_id: UUID, delivery_id: int) -> None:
+    async def run(self, endpoint_id: UUID, delivery_id: int) -> RunOutcome:
         """Try a delivery that is due; nothing happens if another deliverer has it. Raises DecryptionError."""
         async with self._pool.acquire() as connection:
             delivery = await deliveries.claim(connection, endpoint_id, delivery_id, lease_seconds=self._lease_seconds)
-        if delivery is None:
-            return
+        return RunOutcome() if delivery is None else await self._try(endpoint_id, delivery)
+
+    async def _try(self, endpoint_id: UUID, delivery: Delivery) -> RunOutcome:
         async with self._pool.acquire() as connection:
             endpoint = await endpoints.by_id(connection, endpoint_id)
             records = await signing_secrets.live(connection, endpoint_id)
         if endpoint is None:
-            return
+            return RunOutcome()
         event = await self._event_of(endpoint_id, delivery)
         if event is None:
             async with self._pool.acquire() as connection:
-                await deliveries.record(connection, endpoint_id, delivery_id, None, state=DeliveryState.ABANDONED)
-            return
+                await deliveries.record(
+                    connection, endpoint_id, delivery.delivery_id, None, state=DeliveryState.ABANDONED
+                )
+            return RunOutcome()
         secrets = [self._secrets.decrypt(record, endpoint_id) for record in records]
         attempt = await self._sender.send(endpoint, event, secrets=secrets)
         verdict = verdict_of(attempt)
@@ -72,9 +76,13 @@ class SingleDelivery:
             await self._health.recover(endpoint)
         elif verdict is Verdict.GONE:
             await self._health.disable(endpoint, DisabledReason.GONE)
+        await self._record(endpoint_id, delivery, attempt, verdict)
+        return RunOutcome(delivered=verdict is Verdict.DELIVERED)
+
+    async def _record(self, endpoint_id: UUID, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> None:
         state, pause = self._settle(verdict, delivery, asked=attempt.retry_after)
         async with self._pool.acquire() as connection:
-            await deliveries.record(connection, endpoint_id, delivery_id, attempt, state=state, pause=pause)
+            await deliveries.record(connection, endpoint_id, delivery.delivery_id, attempt, state=state, pause=pause)
         self._metrics.ended(DELIVERED if verdict is Verdict.DELIVERED else FAILED)
         if delivery.mailbox_id is not None:
             self._usage.count(delivery.mailbox_id, _MEASURES.get(state, Measure.FAILED))

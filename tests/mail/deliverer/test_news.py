@@ -53,7 +53,8 @@ class NoSingles(SingleDelivery):
     def __init__(self) -> None: ...
 
     @override
-    async def run(self, endpoint_id: UUID, delivery_id: int) -> None: ...
+    async def run(self, endpoint_id: UUID, delivery_id: int) -> RunOutcome:
+        return RunOutcome()
 
 
 class TestNews:
@@ -98,6 +99,6 @@ class TestNews:
 
 class TestLooks:
     def test_are_rare_while_they_find_nothing(self) -> None:
-        pauses = accumulate(range(4), lambda pause, _: DEFAULT_TIMING.next_pause(pause, found=False), initial=10.0)
-        assert list(pauses) == [10, 20, 40, 60, 60]
-        assert DEFAULT_TIMING.next_pause(60, found=True) == 10
+        pauses = accumulate(range(5), lambda pause, _: DEFAULT_TIMING.next_pause(pause, found=False), initial=10.0)
+        assert list(pauses) == [10, 20, 40, 80, 120, 120]
+        assert DEFAULT_TIMING.next_pause(120, found=True) == 10

@@ -58,3 +58,16 @@ class TestDeliverersThatStartAgain:
                 await receiver.until(MAILBOXES)
                 assert dead.most_waiting == 1
                 await running.kill()
+
+    async def test_let_receivers_that_are_down_take_turns(self, hooks: WebhookStage, receiver: Receiver) -> None:
+        receiver.answer = lambda _: HANG
+        await hooks.endpoint(receiver)
+        async with receiving() as back:
+            await hooks.endpoint(back)
+            await hooks.pool.execute("DELETE FROM webhook_deliveries")
+            await hooks.pool.execute("UPDATE webhook_endpoints SET failing_since = now()")
+            for _ in range(9):
+                await hooks.change(await hooks.mailbox())
+            # One slot for both, and the first always has events that are due.
+            async with hooks.deliverer(DelivererOptions(slots=2, slots_per_endpoint=2, seconds=0.2)):
+                await back.until(9)

@@ -13,7 +13,7 @@ from tests.mail.deliverer.test_order import until_disabled
 from tests.mail.deliverer.test_requests_during_delivery import until_held
 from tests.support.mail.running_deliverer import QUICK, QUICK_TIMING, DelivererOptions, WebhookStage
 from tests.support.mail.waiting import eventually
-from tests.support.mail.webhook_receiver import Receiver, receiving
+from tests.support.mail.webhook_receiver import HANG, Receiver, receiving
 
 
 class TestAnswer:
@@ -98,6 +98,28 @@ class TestDueEvents:
             wake = partial(deliveries.wake, connection, endpoint.endpoint_id, down_since=endpoint.created_at, limit=3)
             assert [await wake() for _ in range(4)] == [True, True, True, False]
             assert len(await waiting.due_deliveries(connection, limit=9)) == 8
+
+    async def test_to_a_receiver_that_hangs_get_one_slot(self, hooks: WebhookStage, receiver: Receiver) -> None:
+        receiver.answer = lambda _: HANG
+        await add_due(hooks, await hooks.endpoint(receiver), 30)
+        async with hooks.deliverer(DelivererOptions(seconds=0.2)) as running:
+
+            async def have_failed() -> bool:
+                return running.count("events_total", outcome="failed") >= 4
+
+            await eventually(have_failed)
+
+            async def is_one() -> bool:
+                return receiver.waiting == 1
+
+            await eventually(is_one)
+            tried, receiver.most_waiting = len(receiver.received), 0
+
+            async def are_tried() -> bool:
+                return len(receiver.received) >= tried + 4
+
+            await eventually(are_tried)
+            assert receiver.most_waiting == 1
 
     async def test_wait_for_a_key_that_opens_the_secret(self, hooks: WebhookStage, receiver: Receiver) -> None:
         endpoint = await hooks.endpoint(receiver)

@@ -16,7 +16,8 @@ from services.sandbox.instruments.faults import Fault, FaultPlan
 from services.sandbox.mailboxes.user import User
 
 IDLE_SECONDS = 30 * 60.0
-FLUSH_BYTES = 256 * 1024
+# Servers gather small responses: a TLS record has room for so many bytes.
+GATHERED_BYTES = 16 * 1024
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n")
 # HTTP's statuses, which the counts of all other calls have.
 _STATUS_OF_OUTCOME = {"OK": 200, "NO": 403, "BAD": 400}
@@ -65,6 +66,7 @@ class Session:
     fault: Fault | None = None
     """The fault of the command under way."""
     _held_back: list[bytes] = field(default_factory=list)
+    _gathered: bytearray = field(default_factory=bytearray)
 
     @property
     def folders(self) -> MailboxFolders:
@@ -93,14 +95,26 @@ class Session:
         return self.fault is not None and self.fault.kind == kind
 
     async def send(self, line: bytes | str) -> None:
-        """Send a response. The text has no line end."""
+        """Send a response with those that follow, at the end of the command at the latest. The text has no line end."""
         data = (line.encode() if isinstance(line, str) else line) + b"\r\n"
         if self.fault is not None and self.fault.damages_response:
             self._held_back.append(data)
             return
-        self.writer.write(data)
-        if self.writer.transport.get_write_buffer_size() > FLUSH_BYTES:
-            await self.writer.drain()
+        self._gathered += data
+        if len(self._gathered) >= GATHERED_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send all gathered responses."""
+        self._write()
+        await self.writer.drain()
+
+    def _write(self, data: bytes = b"") -> None:
+        """Write gathered responses, and `data` behind them."""
+        self._gathered += data
+        if self._gathered:
+            self.writer.write(bytes(self._gathered))
+            self._gathered.clear()
 
     async def send_changes(self, *, expunges: bool = True) -> None:
         """Tell the client what has changed in the selected folder."""
@@ -182,7 +196,7 @@ class Session:
         if fault is not None and fault.damages_response:
             await self._send_damaged(b"".join(self._held_back) + tagged.encode() + b"\r\n", fault)
         else:
-            self.writer.write(tagged.encode() + b"\r\n")
+            self._write(tagged.encode() + b"\r\n")
         self.fault = None
         self._held_back.clear()
         await self.writer.drain()
@@ -211,4 +225,4 @@ class Session:
 
     def _say_bye(self, text: str) -> None:
         if text and not self.writer.transport.is_closing():
-            self.writer.write(f"* BYE {text}\r\n".encode())
+            self._write(f"* BYE {text}\r\n".encode())

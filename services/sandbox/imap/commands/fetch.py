@@ -42,7 +42,7 @@ async def fetch(session: Session, command: Command, *, by_uid: bool = False) -> 
             continue
         await _send_message(session, view, (number, uid, message), items)
         if position % _BREATH == _BREATH - 1:
-            await session.writer.drain()
+            await session.flush()
             await asyncio.sleep(0)
     await session.send_changes(expunges=by_uid)
     return "FETCH Completed."

@@ -17,7 +17,7 @@ async def idle(session: Session, _: Command) -> str:
         session.writer.write(b"+ idling\r\n")
         await session.send_changes()
         while not done.done():
-            await session.writer.drain()
+            await session.flush()
             await _either(done, changed)
             changed.clear()
             await session.send_changes()

@@ -7,6 +7,7 @@ from email.policy import compat32
 
 from services.sandbox.imap.wire import string
 
+_CRLF = compat32.clone(linesep="\r\n")
 _ADDRESS_FIELDS = ("from", "sender", "reply-to", "to", "cc", "bcc")
 
 
@@ -64,7 +65,9 @@ def _structure(part: EmailMessage, *, extended: bool) -> bytes:
 
 
 def _leaf(part: EmailMessage, inner: EmailMessage | None, *, extended: bool) -> bytes:
-    body = part.as_bytes(policy=compat32).partition(b"\n\n")[2]
+    payload = part.get_payload()
+    # The parser keeps the bytes of a body, line ends included; an attached message is put together again.
+    body = _bytes(payload) if isinstance(payload, str) else part.as_bytes(policy=_CRLF).partition(b"\r\n\r\n")[2]
     lines = str(body.count(b"\n")).encode()
     fields = [
         string(part.get_content_maintype().upper().encode()),

@@ -13,7 +13,7 @@ from services.mail.model import LabelChange, ListedId, Mailbox
 from services.mail.search.parser import parse
 from services.mail.store import changes, message_labels, messages
 from services.mail.store.connection import Connection
-from services.mail.store.folder_history import arrivals, locations
+from services.mail.store.folder_history import arrivals, locations, settling
 from services.mail.store.reading import message_list, message_rows
 from services.mail.store.sync import fetch_queue, listing_diff
 from services.mail.store.sync.listing_diff import IdRange
@@ -178,6 +178,22 @@ class TestStatementsForANewMailbox:
         last = [locations.MarkedFolder(folder_id, 1, f"{OWN - 100:010}") for folder_id in range(1, 13)]
         await locations.by_mark(planned, mailbox_id, last, lacked="seen")
         assert planned.rows < OWN / 2
+
+    async def test_look_up_messages_without_an_id_that_can_be_lost_ones(
+        self, connection: Connection, planned: Any, mailbox_id: int, other_id: int
+    ) -> None:
+        await fill(connection, _PLACES, table="mail_locations", known=other_id, new=mailbox_id)
+        await connection.execute(
+            "UPDATE mail_locations SET external_id = NULL, size = size % 500 WHERE mailbox_id = $1 AND size > 50",
+            mailbox_id,
+        )
+        await connection.execute(_FOLDERS, mailbox_id)
+        lost = [f"{number}m".ljust(200, "x") for number in range(1, 21)]
+        asked = list(range(1, 13))
+        await settling.unidentified_of_equal_size(planned, mailbox_id, lost, folder_ids=asked, limit=200)
+        assert planned.rows < OWN / 2
+        found = await settling.unidentified_of_equal_size(connection, mailbox_id, lost, folder_ids=asked, limit=200)
+        assert sum(map(len, found.values())) == 3 * len(lost)
 
     async def test_look_up_the_queued_messages_that_were_fetched(
         self, connection: Connection, planned: Any, mailbox_id: int, other_id: int

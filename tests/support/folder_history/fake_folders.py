@@ -53,12 +53,14 @@ class FakeFolders:
     after `cut_in` more calls. `lies` hides messages of a folder from its pages, not from a proof; the pages of `older`
     folders say that they are older than what is known. Listings say that `quiet` folders are unchanged. Folders have
     their names for keys, but for those in `keys`, whose numbers are not known.
+    Pages of folders that are `identified_at_once` have ids by contents.
     """
 
     def __init__(self, *, window: int = 3, gives_ids: bool = False) -> None:
         self.by_name: dict[str, FakeFolder] = {}
         self.window = window
         self.gives_ids = gives_ids
+        self.identified_at_once: set[str] = set()
         self.failing: set[str] = set()
         self.down: set[str] = set()
         self.lies: dict[str, set[int]] = {}
@@ -167,7 +169,7 @@ class FakeFolders:
         last = numbers[-1] if len(numbers) == self.window else 0
         self.largest_page = max(self.largest_page, len(numbers))
         return Page(
-            items=[self._item(number, found.messages[number]) for number in numbers],
+            items=[self._item(number, found.messages[number], of=folder.key) for number in numbers],
             covers=KeyRange(key_of(last), key_of(int(top))),
             token=f"{noted}:{last - 1}" if last > 1 else None,
             state=noted,
@@ -191,13 +193,13 @@ class FakeFolders:
         messages = self._numbered(folder, numbering).messages
         return {key for key in keys if int(key) in messages}
 
-    def _item(self, number: int, message: FakeMessage) -> Item:
+    def _item(self, number: int, message: FakeMessage, *, of: str = "") -> Item:
         return Item(
             key=key_of(number),
             size=message.size,
             arrived_at=arrival_of(message.content) + message.delay,
             marks=message.marks,
-            external_id=message.content if self.gives_ids else None,
+            external_id=message.content if self.gives_ids or of in self.identified_at_once else None,
         )
 
     def _shown(self, name: str) -> set[int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.mail.providers.errors import ProviderUnavailableError
-from services.mail.providers.folder_history.identities import identify_places, identify_twins, known_folders
+from services.mail.providers.folder_history.identities import Places, identify_places, identify_twins, known_folders
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.folder_history.pass_context import PassContext
 from services.mail.store.folder_history import arrivals, folders
@@ -43,7 +43,10 @@ async def list_page(
     async with context.reading() as connection:
         listed = await arrivals.newest(connection, context.mailbox_id, below=below, hidden=hidden, limit=limit)
     token = _token_of(listed[-1], revision=revision) if len(listed) == limit else None
-    if unknown := [each for each in listed if each.external_id is None]:
+    # Also of messages that a look has identified: the page shows each of them once.
+    unknown = [each for each in listed if each.external_id is None]
+    await identify_twins(context, ((each.size, each.arrived_at) for each in listed), but=_places(unknown))
+    if unknown:
         last = place_of(listed[-1])
         hidden += await _identify(context, known, unknown)
         # With their ids they may turn out to be messages that are listed at another place: the page is shorter then.
@@ -88,13 +91,16 @@ def _place_in(token: str) -> tuple[int, Place]:
     return (revision or [-1])[0], Place(datetime.fromisoformat(arrived_at), folder_id, generation, key)
 
 
-async def _identify(context: PassContext, known: Mapping[int, KnownFolder], unknown: Sequence[Location]) -> list[int]:
-    """Give ids to messages and to their copies; return the folders that the provider has refused for long."""
+def _places(listed: Sequence[Location]) -> Places:
     places: dict[tuple[int, int], list[str]] = {}
-    for each in unknown:
+    for each in listed:
         places.setdefault((each.folder_id, each.generation), []).append(each.key)
-    await identify_twins(context, ((each.size, each.arrived_at) for each in unknown), but=places)
-    failing = await identify_places(context, known, places)
+    return places
+
+
+async def _identify(context: PassContext, known: Mapping[int, KnownFolder], unknown: Sequence[Location]) -> list[int]:
+    """Give ids to messages; return the folders that the provider has refused for long."""
+    failing = await identify_places(context, known, _places(unknown))
     if lately := [each for each in failing if (known[each].failing_for or 0.0) < context.limits.listing]:
         async with context.writing() as connection:
             for folder_id in lately:

@@ -201,12 +201,12 @@ async def _put_some(context: PassContext, known: KnownFolder, items: Sequence[It
     changed, stored = await _changed(context, known, items)
     ids = {item.key: item.external_id for item in changed if item.external_id is not None}
     if changed and not context.state.is_baseline:
-        new = [item for item in changed if item.key not in stored and item.external_id is None]
-        moved = await _put_moved(context, known, new)
+        new = [item for item in changed if item.key not in stored]
+        moved = await _put_moved(context, known, [item for item in new if item.external_id is None])
         changed = [item for item in changed if item.key not in moved]
-        unknown = [item for item in new if item.key not in moved]
-        await identify_twins(context, ((item.size, item.arrived_at) for item in unknown))
-        ids |= await _identify(context, known, [item.key for item in unknown])
+        new = [item for item in new if item.key not in moved]
+        await identify_twins(context, ((item.size, item.arrived_at) for item in new))
+        ids |= await _identify(context, known, [item.key for item in new if item.external_id is None])
     if changed or last is not None:
         await _store(context, known, changed, stored=stored, ids=ids, last=last)
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
+from itertools import batched
 from typing import Final
 
 import structlog
@@ -30,7 +31,13 @@ from services.mail.providers.imap.client.folders import (
     list_folders,
     statuses,
 )
-from services.mail.providers.imap.client.messages import Attributes, fetch_attributes, fetch_headers, search
+from services.mail.providers.imap.client.messages import (
+    HEADERS_AT_ONCE,
+    Attributes,
+    fetch_attributes,
+    fetch_headers,
+    search,
+)
 from services.mail.providers.imap.client.names import decode_name
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
 from services.mail.providers.imap.identity import id_by_content, id_by_server
@@ -40,8 +47,6 @@ from services.mail.providers.imap.look_plan import FolderState, key_of, validity
 from services.mail.providers.imap.refusals import is_absence, provider_error
 from services.mail.providers.imap.session import ImapSession, check_numbering
 
-# Header blocks that are fetched at once: some kilobytes each.
-_HEADERS: Final = 100
 log = structlog.get_logger()
 
 _ROLES: Final[Mapping[str, str]] = {
@@ -210,10 +215,11 @@ class ImapFolders:
         """Return ids by header block and size."""
         found: dict[str, str] = {}
         async with self.session.selected(_name_of(folder), validity=validity_in(numbering)) as connection:
-            for begin in range(0, len(keys), _HEADERS):
-                for uids in sets_of(map(int, keys[begin : begin + _HEADERS])):
-                    for uid, (size, header) in (await fetch_headers(connection, uids)).items():
-                        found[key_of(uid)] = id_by_content(header, size)
+            for some in batched(keys, HEADERS_AT_ONCE, strict=False):
+                for uids in sets_of(map(int, some)):
+                    for uid, each in (await fetch_headers(connection, uids)).items():
+                        if (external_id := _content_id(each)) is not None:
+                            found[key_of(uid)] = external_id
         return {key: found[key] for key in keys if key in found}
 
     async def still_there(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> AbstractSet[str]:
@@ -236,7 +242,7 @@ class ImapFolders:
             size=given.size or 0,
             arrived_at=given.arrived_at or UNKNOWN_TIME,
             marks=marks_of(given.flags or (), hidden=self._hidden),
-            external_id=_server_id(given.object_id),
+            external_id=_server_id(given.object_id) or _content_id(given),
         )
 
 
@@ -262,6 +268,11 @@ def _role_of(listed: ListedFolder) -> str:
 
 def _name_of(folder: Folder) -> bytes:
     return folder.path.encode("latin-1")
+
+
+def _content_id(given: Attributes) -> str | None:
+    """Return the id by header block and size; None where the server gave only one of them, or an empty header."""
+    return id_by_content(given.header, given.size) if given.header and given.size is not None else None
 
 
 def _server_id(object_id: str | None) -> str | None:

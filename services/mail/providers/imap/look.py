@@ -1,7 +1,8 @@
 """A look at one folder over IMAP, page by page: what is new, what is gone, and whose marks have changed."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import batched
 from typing import Final
 
 import structlog
@@ -10,7 +11,7 @@ from services.mail.providers.folder_history.port import Item, KeyRange, Page
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import MalformedResponseError, RefusedError
 from services.mail.providers.imap.client.folders import Examined, FolderStatus, examine
-from services.mail.providers.imap.client.messages import Attributes, fetch_attributes, search
+from services.mail.providers.imap.client.messages import HEADERS_AT_ONCE, Attributes, fetch_attributes, search
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
 from services.mail.providers.imap.look_plan import FolderState, LookPlan, Stage, key_of, state_at, width_for
 from services.mail.providers.imap.session import ImapSession
@@ -19,7 +20,8 @@ from services.mail.providers.imap.session import ImapSession
 _LISTED: Final = 2_000
 _COMPARED: Final = 50_000
 RECENT: Final = 1_000
-"""The last messages, whose marks each look reads where the server does not number changes."""
+"""The last messages, whose marks each look reads where the server does not number changes. Those of a folder that is
+new, and the last new ones, get their ids with their attributes, since they are listed or fetched next."""
 _MOST_RANGES: Final = 100
 # Extensions that a server may advertise and not have: a proxy before it does (cyrus-imapd 4787).
 _DOUBTFUL: Final = frozenset({"QRESYNC", "CONDSTORE", "ESEARCH"})
@@ -29,6 +31,7 @@ log = structlog.get_logger()
 type MakeItem = Callable[[Attributes], Item]
 # Returns the messages of the selected folder whose marks were found to be others than those of the copy.
 type Doubted = Callable[[Connection], Collection[int]]
+type FetchItems = Callable[[Connection, Sequence[int], MakeItem], Awaitable[Sequence[Item]]]
 
 
 async def first_page(
@@ -79,7 +82,7 @@ async def _begin(connection: Connection, status: FolderStatus, item: MakeItem, s
     plan = LookPlan(stage=Stage.ALL, at=max(1, end.uid_next - 1), width=width_for(_LISTED, status=status), end=end)
     if not status.exists:
         return Page(state=replace(end, uid_next=1 if status.uid_next is None else end.uid_next).text())
-    return await _all(connection, plan, item)
+    return await _all(connection, plan, item, fetch=_identified)
 
 
 async def next_page(
@@ -148,19 +151,35 @@ async def _window(connection: Connection, plan: LookPlan, *, most: int) -> _Wind
     return _Window(bottom, uids, width)
 
 
-async def _attributes(connection: Connection, uids: Iterable[int], item: MakeItem) -> list[Item]:
+async def _attributes(
+    connection: Connection, uids: Iterable[int], item: MakeItem, *, headers: bool = False
+) -> list[Item]:
     items: list[Item] = []
     wanted = set(uids)
     for some in sets_of(wanted):
-        given = await fetch_attributes(connection, some)
+        given = await fetch_attributes(connection, some, headers=headers)
         items += [item(each) for uid, each in given.items() if uid in wanted]
     return items
 
 
-async def _all(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
+async def _identified(connection: Connection, uids: Sequence[int], item: MakeItem) -> list[Item]:
+    """Return messages, the last ones with ids by their headers unless the server has ids: one FETCH instead of two."""
+    if connection.has("OBJECTID"):
+        return await _attributes(connection, uids, item)
+    items = await _attributes(connection, uids[:-RECENT], item)
+    for some in batched(uids[-RECENT:], HEADERS_AT_ONCE, strict=False):
+        try:
+            items += await _attributes(connection, some, item, headers=True)
+        except RefusedError:
+            # A message whose header the server cannot read hides no others.
+            items += await _attributes(connection, some, item)
+    return items
+
+
+async def _all(connection: Connection, plan: LookPlan, item: MakeItem, *, fetch: FetchItems = _attributes) -> Page:
     """List the next messages of a new folder, in descending order."""
     window = await _window(connection, plan, most=_LISTED)
-    items = await _attributes(connection, window.uids, item)
+    items = await fetch(connection, window.uids, item)
     end = replace(plan.end, uid_next=_known_next(plan.end, window))
     following = replace(plan, end=end).next(Stage.ALL, at=window.bottom - 1, width=window.width)
     return Page(
@@ -197,7 +216,7 @@ async def _new(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
 
 async def _page_of(connection: Connection, uids: Sequence[int], item: MakeItem) -> Page:
     """Return a page with new messages, also with those of which the server gives no attributes."""
-    page = Page(items=await _attributes(connection, uids, item))
+    page = Page(items=await _identified(connection, uids, item))
     if len(page.items) == len(uids):
         return page
     # The count would not tell of a message without attributes while another one has vanished.

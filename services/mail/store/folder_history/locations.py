@@ -1,6 +1,6 @@
 """Where the messages of a mailbox are: a row for each message in each folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,15 @@ from services.mail.store.connection import Connection
 from services.mail.store.folder_history.index_order import index_order
 
 COLUMNS = "folder_id, generation, key, external_id, size, arrived_at, marks, gone_in"
+PRESENT = """
+    -- A limit keeps the planner from looking all messages up for each folder.
+    CROSS JOIN LATERAL (
+        SELECT FROM mail_folders f
+        WHERE f.mailbox_id = $1 AND f.folder_id BETWEEN u.folder_id AND u.folder_id AND f.generation = u.generation
+        ORDER BY f.folder_id LIMIT 1
+    ) present
+"""
+"""In SQL: leaves out messages of `u` that are not of their folder's present generation."""
 _SEPARATOR = "\x1f"
 
 
@@ -290,7 +299,7 @@ async def unidentified(
     """Return the messages without an id of these sizes and arrivals: keys by folder and its present generation."""
     async with index_order(connection):
         rows = await connection.fetch(
-            """
+            f"""
             SELECT u.folder_id, u.generation, u.key
             FROM unnest($2::bigint[], $3::timestamptz[]) AS w(size, arrived_at)
             CROSS JOIN LATERAL (
@@ -298,19 +307,17 @@ async def unidentified(
                 WHERE l.mailbox_id = $1 AND l.external_id IS NULL AND l.gone_in IS NULL
                     AND l.size BETWEEN w.size AND w.size AND l.arrived_at = w.arrived_at
                 ORDER BY l.size OFFSET 0
-            ) u
-            -- A limit keeps the planner from looking all messages up for each folder.
-            CROSS JOIN LATERAL (
-                SELECT FROM mail_folders f
-                WHERE f.mailbox_id = $1 AND f.folder_id BETWEEN u.folder_id AND u.folder_id
-                    AND f.generation = u.generation
-                ORDER BY f.folder_id LIMIT 1
-            ) present
+            ) u {PRESENT}
             """,
             mailbox_id,
             [size for size, _ in messages],
             [arrived_at for _, arrived_at in messages],
         )
+    return keys_by_place(rows)
+
+
+def keys_by_place(rows: Iterable[asyncpg.Record]) -> dict[tuple[int, int], list[str]]:
+    """Return the keys in rows of folder, generation and key by the first two, in order."""
     found: dict[tuple[int, int], list[str]] = {}
     for folder_id, generation, key in sorted(tuple(row) for row in rows):
         found.setdefault((folder_id, generation), []).append(key)

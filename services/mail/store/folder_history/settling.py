@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from services.mail.store.connection import Connection
+from services.mail.store.folder_history.index_order import index_order
+from services.mail.store.folder_history.locations import PRESENT, keys_by_place
 
 
 async def drop_moved(connection: Connection, mailbox_id: int, *, limit: int) -> bool:
@@ -64,24 +66,29 @@ async def unidentified_of_equal_size(
 
     Keys by folder and its present generation.
     """
-    rows = await connection.fetch(
-        """
-        SELECT u.folder_id, u.generation, u.key FROM mail_locations u
-        JOIN mail_folders f USING (mailbox_id, folder_id, generation)
-        WHERE u.mailbox_id = $1 AND u.external_id IS NULL AND u.gone_in IS NULL AND u.size IN (
-            SELECT g.size FROM mail_locations g WHERE g.mailbox_id = $1 AND g.external_id = ANY($2::text[]))
-            AND u.folder_id = ANY($3::bigint[])
-        ORDER BY u.folder_id, u.generation, u.key LIMIT $4
-        """,
-        mailbox_id,
-        external_ids,
-        folder_ids,
-        limit,
-    )
-    found: dict[tuple[int, int], list[str]] = {}
-    for row in rows:
-        found.setdefault((row["folder_id"], row["generation"]), []).append(row["key"])
-    return found
+    async with index_order(connection):
+        rows = await connection.fetch(
+            f"""
+            SELECT u.folder_id, u.generation, u.key FROM (
+                SELECT DISTINCT known.size FROM unnest($2::text[]) AS lost(id) CROSS JOIN LATERAL (
+                    SELECT l.size FROM mail_locations l
+                    WHERE l.mailbox_id = $1 AND l.external_id BETWEEN lost.id AND lost.id
+                    ORDER BY l.external_id OFFSET 0
+                ) known
+            ) w CROSS JOIN LATERAL (
+                SELECT * FROM mail_locations l
+                WHERE l.mailbox_id = $1 AND l.external_id IS NULL AND l.gone_in IS NULL
+                    AND l.size BETWEEN w.size AND w.size
+                ORDER BY l.size OFFSET 0
+            ) u {PRESENT}
+            WHERE u.folder_id = ANY($3::bigint[]) LIMIT $4
+            """,
+            mailbox_id,
+            external_ids,
+            folder_ids,
+            limit,
+        )
+    return keys_by_place(rows)
 
 
 async def delete(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.folder_history.model import Phase
 from services.mail.providers.folder_history.pass_context import HistoryLimits
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, KeyRange, Page
+from services.mail.store.folder_history import locations
 from tests.support.folder_history.fake_folders import FakeFolders, arrival_of, key_of
 from tests.support.folder_history.observed_history import SMALL, ObservedHistory
 from tests.support.mail.logged_pool import LoggedPool
@@ -108,6 +109,19 @@ class TestListing:
         assert page.external_ids == ["c", "a", "b"]
         page = await observed.history.list_page(token=page.token, limit=3)
         assert page.external_ids == ["d"]
+
+    async def test_shows_a_copy_without_an_id_with_the_message_that_a_look_has_identified(
+        self, observed: ObservedHistory
+    ) -> None:
+        observed.provider.create("Work")
+        observed.provider.identified_at_once = {"Work"}
+        for folder in ("Inbox", "Work"):
+            observed.provider.add(folder, "a")
+        await observed.look()
+        page = await observed.history.list_page(token=None, limit=1)
+        async with observed.pool.acquire() as connection:
+            places = await locations.of_messages(connection, observed.mailbox_id, page.external_ids)
+        assert (page.external_ids, len(places)) == (["a"], 2)
 
     async def test_tells_whether_messages_have_moved_between_its_pages(self, observed: ObservedHistory) -> None:
         observed.provider.create("Work")
@@ -222,6 +236,19 @@ class TestLook:
         await begun.look()
         assert await equals(begun)
         assert begun.added == []
+
+    async def test_that_identifies_a_copy_at_once_identifies_the_message_that_it_equals(
+        self, observed: ObservedHistory
+    ) -> None:
+        observed.provider.create("Work")
+        observed.provider.add("Inbox", "a")
+        await observed.look()
+        observed.provider.identified_at_once = {"Work"}
+        observed.provider.add("Work", "a")
+        await observed.look()
+        await observed.follow()
+        # It was there before, and no listing has shown it yet.
+        assert observed.added == []
 
     async def test_counts_two_copies_in_one_folder_as_one_message(self, begun: ObservedHistory) -> None:
         number = begun.provider.add("Inbox", "a", {"seen"})

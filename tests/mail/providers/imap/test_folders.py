@@ -40,6 +40,7 @@ from tests.support.mail.stored import add_mailbox
 
 INBOX = Folder(key="name:INBOX", path="INBOX", name="INBOX", role="inbox")
 ALL = "(UID FLAGS INTERNALDATE RFC822.SIZE)"
+IDENTIFIED = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER])"
 
 
 def greeting(capabilities: bytes = b"") -> bytes:
@@ -60,6 +61,13 @@ def fetched(*uids: int, flags: bytes = b"") -> bytes:
     """Return the answer to a fetch of attributes."""
     line = b'* %d FETCH (UID %d FLAGS (%s) INTERNALDATE "02-Jan-2026 12:00:00 +0000" RFC822.SIZE 9)\r\n'
     return b"".join(line % (uid, uid, flags) for uid in uids) + b"TAG OK done\r\n"
+
+
+def identified(*uids: int) -> bytes:
+    """Return the answer to a fetch of attributes with header blocks."""
+    line = b"* %d FETCH (UID %d RFC822.SIZE 9 BODY[HEADER] {%d}\r\n%b)\r\n"
+    headers = {uid: b"A: %d\r\n" % uid for uid in uids}
+    return b"".join(line % (uid, uid, len(each), each) for uid, each in headers.items()) + b"TAG OK done\r\n"
 
 
 def found(*uids: int) -> bytes:
@@ -110,7 +118,7 @@ class TestFirstLook:
         script = [
             hears(b'EXAMINE "INBOX"', selected(3, next_uid=10)),
             hears(b"UID SEARCH UID 1:9", found(2, 5, 9)),
-            hears(f"UID FETCH 2,5,9 {ALL}".encode(), fetched(2, 5, 9, flags=b"\\Seen $X \\Recent \\Odd")),
+            hears(f"UID FETCH 2,5,9 {IDENTIFIED}".encode(), fetched(2, 5, 9, flags=b"\\Seen $X \\Recent \\Odd")),
         ]
         pages, state = await look(script)
         assert keys_of(pages) == [2, 5, 9]
@@ -127,6 +135,33 @@ class TestFirstLook:
         ]
         pages, _ = await look(script)
         assert keys_of(pages) == [2_001, 4_000, 1, 2_000]
+
+    async def test_identifies_the_last_messages_with_their_attributes(self) -> None:
+        """One fetch for each hundred, and none of the headers of older messages, which may never be listed."""
+        script = [
+            hears(None, selected(1_300, next_uid=1_301)),
+            hears(None, found(*range(1, 1_301))),
+            hears(f"UID FETCH 1:300 {ALL}".encode(), fetched(*range(1, 301))),
+            *(
+                hears(f"UID FETCH {first}:{first + 99} {IDENTIFIED}".encode(), identified(*range(first, first + 100)))
+                for first in range(301, 1_301, 100)
+            ),
+        ]
+        pages, _ = await look(script)
+        ids = {int(item.key): item.external_id for item in pages[0].items}
+        assert len(ids) == 1_300
+        assert {uid for uid, each in ids.items() if each is not None} == set(range(301, 1_301))
+        assert ids[301] == id_by_content(b"A: 301\r\n", 9)
+
+    async def test_lists_messages_whose_headers_the_server_refuses(self) -> None:
+        script = [
+            hears(None, selected(2, next_uid=3)),
+            hears(None, found(1, 2)),
+            hears(f"UID FETCH 1:2 {IDENTIFIED}".encode(), b"TAG NO internal error\r\n"),
+            hears(f"UID FETCH 1:2 {ALL}".encode(), fetched(1, 2)),
+        ]
+        pages, _ = await look(script)
+        assert [(int(item.key), item.external_id) for item in pages[0].items] == [(1, None), (2, None)]
 
     async def test_of_an_empty_folder_asks_for_nothing(self) -> None:
         pages, state = await look([hears(None, selected(0, next_uid=10))])
@@ -251,7 +286,8 @@ class TestLook:
             hears(None, selected(3, next_uid=10)),
             hears(None, selected(2_005, next_uid=2_012)),
             hears(b"UID SEARCH UID 10:2011", found(*came)),
-            hears(None, fetched(*came[:-2])),
+            hears(None, fetched(*came[:1_000])),
+            *(hears(None, fetched(*came[first : first + 100])) for first in range(1_000, 2_000, 100)),
             *[hears(None, found(2_009)), hears(None, fetched(2_009))] * 2,
         ]
         pages, state = await look(script, state=KNOWN, known=3)
@@ -272,7 +308,9 @@ class TestLook:
     async def test_goes_on_in_the_same_numbering_only(self) -> None:
         """trap 23: after a reconnection another message has the number (chatmail/core 7330)."""
         begun = [hears(None, selected(4_000, next_uid=4_001)), hears(None, found(*range(1, 4_001)))]
-        begun.append(hears(None, fetched(*range(2_001, 4_001)), CUT))
+        begun.append(hears(None, fetched(*range(2_001, 3_001))))
+        begun += [hears(None, fetched(*range(first, first + 100))) for first in range(3_001, 3_901, 100)]
+        begun.append(hears(None, fetched(*range(3_901, 4_001)), CUT))
         anew = [hears(None, selected(4_000, next_uid=4_001, validity=8))]
         async with served(begun, anew) as (folders, _):
             first = await folders.page(INBOX, state=None, known=0, token=None)
@@ -483,7 +521,10 @@ class TestExtensions:
         script = [
             hears(None, selected(1, next_uid=3)),
             hears(b"UID SEARCH RETURN (ALL) UID 1:2", b'* ESEARCH (TAG "A1") UID ALL 2\r\nTAG OK\r\n'),
-            hears(None, b"* 1 FETCH (UID 2 EMAILID (M77))\r\nTAG OK\r\n"),
+            hears(
+                b"UID FETCH 2 (UID FLAGS INTERNALDATE RFC822.SIZE EMAILID)",
+                b"* 1 FETCH (UID 2 EMAILID (M77))\r\nTAG OK\r\n",
+            ),
         ]
         pages, _ = await look(script, offers=b"ESEARCH OBJECTID")
         assert pages[0].items[0].external_id == "EM77"

@@ -25,6 +25,9 @@ _MONTHS: Final = {
     for number, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)
 }  # fmt: skip
 
+HEADERS_AT_ONCE: Final = 100
+"""Messages whose header blocks are fetched at once: some kilobytes each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
@@ -35,17 +38,18 @@ class Attributes:
     arrived_at: datetime | None = None
     size: int | None = None
     object_id: str | None = None
+    header: bytes | None = None
 
 
 async def fetch_attributes(
-    connection: Connection, uids: str, *, changed_since: int | None = None
+    connection: Connection, uids: str, *, changed_since: int | None = None, headers: bool = False
 ) -> dict[int, Attributes]:
-    """Return the attributes of messages by UID. Raises RefusedError.
+    """Return the attributes of messages by UID, with their header blocks if `headers`. Raises RefusedError.
 
     A message that is missing in the answer may exist all the same. With `changed_since`, a modseq of RFC 7162, only
     messages that changed after it are returned.
     """
-    wanted = [*_ATTRIBUTES, *["EMAILID"] * connection.has("OBJECTID")]
+    wanted = [*_ATTRIBUTES, *["EMAILID"] * connection.has("OBJECTID"), *["BODY.PEEK[HEADER]"] * headers]
     arguments = [sequence(uids), group(map(atom, wanted))]
     if changed_since is not None:
         arguments.append(group([atom("CHANGEDSINCE"), atom(str(changed_since))]))
@@ -98,7 +102,7 @@ def fetched_in(response: Data | Status) -> dict[str, Value] | None:
 
 
 def _attributes_of(uid: int, given: Mapping[str, Value]) -> Attributes:
-    flags, object_id = given.get("FLAGS", b""), given.get("EMAILID")
+    flags, object_id, header = given.get("FLAGS", b""), given.get("EMAILID"), _body(given)
     return Attributes(
         uid=uid,
         # Some servers write NIL for an empty list.
@@ -106,6 +110,7 @@ def _attributes_of(uid: int, given: Mapping[str, Value]) -> Attributes:
         arrived_at=_date(given.get("INTERNALDATE")),
         size=number_of(given.get("RFC822.SIZE")),
         object_id=_text_in(object_id) if isinstance(object_id, list) else None,
+        header=header if isinstance(header, bytes) else None,
     )
 
 
@@ -152,20 +157,10 @@ async def fetch_bodies(connection: Connection, uids: str, *, section: str = "") 
     return found
 
 
-async def fetch_headers(connection: Connection, uids: str) -> dict[int, tuple[int, bytes]]:
-    """Return size and header block of messages by UID; without those that the server gives no header of.
-
-    Raises RefusedError. Sets no flag.
-    """
-    found: dict[int, dict[str, Value]] = {}
+async def fetch_headers(connection: Connection, uids: str) -> dict[int, Attributes]:
+    """Return the sizes and header blocks of messages by UID. Raises RefusedError. Sets no flag."""
     wanted = group([atom("UID"), atom("RFC822.SIZE"), atom("BODY.PEEK[HEADER]")])
-    await connection.run(command("UID FETCH", sequence(uids), wanted), collect=lambda each: _add(each, found))
-    headers: dict[int, tuple[int, bytes]] = {}
-    for uid, given in found.items():
-        size, body = number_of(given.get("RFC822.SIZE")), _body(given)
-        if size is not None and isinstance(body, bytes) and body:
-            headers[uid] = (size, body)
-    return headers
+    return await _fetch_attributes(connection, [sequence(uids), wanted])
 
 
 async def copy_body(connection: Connection, uid: int, sink: Sink, *, section: str = "") -> int | None:

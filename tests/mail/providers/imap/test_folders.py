@@ -207,6 +207,20 @@ class TestLook:
         assert keys_of(pages[:1]) == [10]
         assert (state.validity, state.uid_next) == (7, 12)
 
+    async def test_finds_new_messages_page_by_page(self) -> None:
+        script = [
+            hears(None, selected(2_005, next_uid=2_012)),
+            hears(b"UID SEARCH UID 10:2011", found(*range(10, 2_012))),
+            hears(None, fetched(*range(10, 2_010))),
+            hears(b"UID SEARCH UID 2010:2011", found(2_010, 2_011)),
+            hears(None, fetched(2_010, 2_011)),
+            hears(None, selected(2_005, next_uid=2_012)),
+            *[hears(None, found(2_011)), hears(None, fetched(2_011))] * 2,
+        ]
+        pages, state = await look(script, state=KNOWN, known=3)
+        assert keys_of(pages[:2]) == [*range(10, 2_012)]
+        assert (all(page.covers is None for page in pages), state.uid_next) == (True, 2_012)
+
     async def test_shows_new_messages_whose_attributes_the_server_leaves_out(self) -> None:
         """The count does not tell of one where another message has vanished."""
         script = [
@@ -235,6 +249,18 @@ class TestLook:
         [compared] = [page for page in pages if page.covers is not None]
         assert compared.covers == KeyRange(key_of(1), key_of(4_294_967_295))
         assert [int(key) for key in compared.present] == [2, 9]
+
+    async def test_compares_large_folders_part_by_part(self) -> None:
+        known = FolderState(validity=7, uid_next=60_001)
+        script = [hears(None, selected(60_000, next_uid=60_001))] * 3
+        script.append(hears(b"UID SEARCH UID 10001:60000", found(10_001, 60_000)))
+        script += [hears(None, selected(60_000, next_uid=60_001)), hears(b"UID SEARCH UID 1:10000", found(1, 10_000))]
+        script += [hears(None, found(60_000)), hears(None, fetched(60_000))] * 2
+        pages, _ = await look(script, state=known, known=60_001)
+        assert [(page.covers, list(map(int, page.present))) for page in pages if page.covers is not None] == [
+            (KeyRange(key_of(10_001), key_of(60_000)), [10_001, 60_000]),
+            (KeyRange(key_of(1), key_of(10_000)), [1, 10_000]),
+        ]
 
     async def test_goes_on_at_the_highest_number_that_there_is(self) -> None:
         top = 4_294_967_295
@@ -337,13 +363,13 @@ class TestLook:
         """Without modseq: the last thousand in each look, a window of older ones in turn."""
         swept: list[int] = []
         state = FolderState(validity=7, uid_next=5_001)
-        for _ in range(3):
+        for bottom in (3_001, 2_001, 1_001):
             script = [
                 hears(None, selected(5_000, next_uid=5_001)),
                 hears(None, selected(5_000, next_uid=5_001)),
                 hears(b"UID SEARCH UID 4001:5000", found(*range(4_001, 5_001))),
                 hears(None, fetched(*range(4_001, 5_001))),
-                hears(None, found(*range(state.swept - 1_000 if state.swept > 1 else 3_001, state.swept or 4_001))),
+                hears(b"UID SEARCH UID %d:%d" % (bottom, bottom + 999), found(*range(bottom, bottom + 1_000))),
                 hears(None, fetched(1)),
             ]
             _, state = await look(script, state=state, known=5_000)

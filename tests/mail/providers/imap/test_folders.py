@@ -392,6 +392,15 @@ class TestExtensions:
         # What changes after the begin of a look is the next one's: twenty 24826.
         assert state.modseq == 95
 
+    async def test_condstore_reads_large_folders_part_by_part(self) -> None:
+        script = [hears(None, selected(60_000, next_uid=60_001, modseq=95))] * 2
+        script += [
+            hears(f"UID FETCH {uids} {ALL} (CHANGEDSINCE 90)".encode(), fetched(changed))
+            for uids, changed in (("10001:60000", 10_001), ("1:10000", 10_000))
+        ]
+        pages, _ = await look(script, state=replace(MODSEQ, uid_next=60_001), known=60_000, offers=b"CONDSTORE")
+        assert keys_of(pages) == [10_001, 10_000]
+
     async def test_condstore_reads_nothing_where_nothing_has_changed(self) -> None:
         script = [hears(None, selected(3, next_uid=10, modseq=90))] * 2
         pages, _ = await look(script, state=MODSEQ, known=3, offers=b"CONDSTORE")
@@ -441,6 +450,7 @@ class TestExtensions:
             looked_at = [LookedAt(folder=INBOX, state=MODSEQ.text(), known=3)]
             assert folders.unchanged(looked_at) == {INBOX.key}
             assert folders.unchanged([replace(looked_at[0], known=2)]) == set()
+            assert folders.unchanged([replace(looked_at[0], state=replace(MODSEQ, modseq=89).text())]) == set()
             async with folders.session.selected(b"INBOX", validity=None):
                 await folders.folders()
             assert folders.unchanged(looked_at) == set()
@@ -456,6 +466,7 @@ class TestExtensions:
             # The marks of most messages that were read before can change without any number.
             ({"marks_at": -MARKS_SECONDS}, "Work", False),
             ({"uid_next": 11}, "Work", False),
+            ({"validity": 6}, "Work", False),
             ({}, "INBOX", False),
         ],
     )

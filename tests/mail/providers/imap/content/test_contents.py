@@ -257,7 +257,8 @@ class TestFetch:
     async def test_takes_nothing_in_another_numbering(self) -> None:
         """trap 23: after UIDVALIDITY changed, a UID is another message (chatmail/core 7330)."""
         anew = hears(None, b"* 3 EXISTS\r\n* OK [UIDVALIDITY 8] x\r\nTAG OK\r\n")
-        async with contents_at([anew]) as contents:
+        another = hears(None, body(2, SMALL) + b"TAG OK\r\n")
+        async with contents_at([anew, another]) as contents:
             found = await contents.fetch(INBOX, {key_of(2): 9}, state=STATE)
         assert isinstance(found[key_of(2)], ProviderUnavailableError)
 

@@ -48,10 +48,13 @@ def highlight(text: str, wanted: set[Term]) -> str | None:
 
 def _marked(text: str, start: int, end: int, wanted: set[Term]) -> Iterator[str]:
     at = start
-    for first, last in _found(text[:end], start, wanted):
+    # Words are told in the whole text: the end may cut one in two.
+    for first, last in _found(text, start, wanted):
+        if first >= end:
+            break
         if first > at:
             yield escape(text[at:first], quote=False)
-        yield f"<mark>{escape(text[max(at, first) : last], quote=False)}</mark>"
+        yield f"<mark>{escape(text[max(at, first) : min(last, end)], quote=False)}</mark>"
         at = last
     yield escape(text[at:end], quote=False)
 

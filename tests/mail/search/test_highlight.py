@@ -42,6 +42,13 @@ class TestHighlight:
     def test_marks_the_words(self, query: str, text: str, html: str | None) -> None:
         assert shown(query, text) == html
 
+    @pytest.mark.parametrize(
+        ("query", "end"), [("in", "in…"), ("invoice", "<mark>in</mark>…"), ("invo*", "<mark>in</mark>…")]
+    )
+    def test_knows_a_word_that_the_end_cuts_in_two(self, query: str, end: str) -> None:
+        html = shown(f"{query} OR first", "first " + "x" * 191 + " invoice")
+        assert html == f"<mark>first</mark> {'x' * 191} {end}"
+
     def test_shows_the_part_around_the_first_word_found(self) -> None:
         html = shown("needle", "hay " * 100 + "needle" + " hay" * 100)
         assert html is not None

@@ -18,7 +18,7 @@ from services.mail.providers.imap.idling import Inbox, wait_for_news
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
 from services.mail.providers.imap.marks import LONGEST_MARKS_SECONDS, MarksCheck
-from services.mail.providers.imap.passes import STEP_SECONDS
+from services.mail.providers.imap.passes import STEP_SECONDS, QuietPolls
 from services.mail.providers.imap.servers import COSTS, MailServer, imap_limits, trusting
 from services.mail.providers.imap.settings import ImapSettings
 from services.mail.providers.imap.sign_in import SignIn
@@ -106,6 +106,7 @@ class ImapProvider:
         self._keeper = keeper
         self._announcer = keeper.announcer(random.Random())  # noqa: S311 - spreads renewals, hides nothing
         self._pool = pool
+        self._quiet = QuietPolls()
         self._marks = MarksCheck(pool, hidden_marks=server.hidden_marks, longest=longest_marks)
         self._whole_up_to = whole_up_to
         self._step_seconds = step_seconds
@@ -126,6 +127,7 @@ class ImapProvider:
                 folders=ImapFolders(session, hidden_marks=self._server.hidden_marks, doubted=self._marks.doubted),
                 contents=ImapContents(session, whole_up_to=self._whole_up_to),
                 marks=self._marks,
+                quiet=self._quiet,
                 keeper=self._keeper,
                 pool=self._pool,
                 writing=writing,

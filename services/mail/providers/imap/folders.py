@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import batched
 from typing import Final
@@ -20,15 +21,17 @@ import structlog
 
 from services.mail.content.text.clean import clean_text
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, LookedAt, Page
-from services.mail.providers.imap.client.commands import command
 from services.mail.providers.imap.client.connection import Connection, SelectedFolder
 from services.mail.providers.imap.client.errors import RefusedError
 from services.mail.providers.imap.client.folders import (
     INBOX,
+    Answers,
+    FolderList,
     FolderStatus,
     ListedFolder,
     examine,
     list_folders,
+    list_with_statuses,
     statuses,
 )
 from services.mail.providers.imap.client.messages import (
@@ -60,6 +63,19 @@ _ROLES: Final[Mapping[str, str]] = {
 _NAMED: Final = re.compile(rb"[^\x00\r\n]{1,1300}", re.DOTALL)
 UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an arrival that the server does not give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """The answers to a poll, and the numbers of the inbox.
+
+    `digest` is that of the answers while the inbox is watched: with equal answers its numbers are equal, too.
+    """
+
+    connection: Connection
+    answers: Answers
+    inbox: FolderStatus
+    digest: bytes | None
 
 
 def _no_doubts(connection: Connection) -> Collection[int]:  # noqa: ARG001 - it doubts none of any connection
@@ -96,41 +112,47 @@ class ImapFolders:
         async with self.session.connection() as connection:
             self._selected = b"" if connection.selected is None else connection.selected.name
             listed = await list_folders(connection)
-            holding = [each for each in listed.folders if each.holds_mail]
-            found = [each for each in holding if _NAMED.fullmatch(each.name)]
-            given = await statuses(connection, [each.name for each in found])
+            given = await statuses(connection, [each.name for each in listed.folders if _can_be_selected(each)])
+        return self._listing(listed, given)
+
+    async def poll(self, known: Sequence[Folder]) -> Polled | None:
+        """Ask for the folders, and for numbers of the known ones that are not older than this call, the inbox included.
+
+        While the inbox is watched its numbers are those of its selection. None if the server tells of news of it: they
+        would be lost with another selection.
+        """
+        names = [_name_of(each) for each in known]
+        async with self.session.connection() as connection:
+            if _watched(connection.selected) is None:
+                inbox = (await examine(connection, INBOX)).status
+                return Polled(connection, await list_with_statuses(connection, names), inbox, digest=None)
+            answers = await list_with_statuses(connection, names)
+            watched = _watched(connection.selected)
+            if watched is None or (connection.selected is not None and connection.selected.news):
+                return None
+            return Polled(connection, answers, watched, digest=answers.digest())
+
+    def listing_of(self, polled: Polled) -> FolderListing:
+        """Return the folders that a poll found, and keep their numbers."""
+        listing = self._listing(polled.answers.folders(), polled.answers.statuses())
+        told = self._statuses.get(INBOX)
+        # Of a selected folder STATUS may tell old numbers, and not too large ones.
+        if told is None or not _is_later(told, polled.inbox):
+            self._statuses[INBOX] = polled.inbox
+        self._selected = b""
+        return listing
+
+    def _listing(self, listed: FolderList, given: Mapping[bytes, FolderStatus | RefusedError]) -> FolderListing:
+        """Return the folders that can be selected, and keep their numbers."""
         self._statuses = {name: each for name, each in given.items() if isinstance(each, FolderStatus)}
-        if len(found) < len(holding):
-            log.warning("folders with too long names are left out", count=len(holding) - len(found))
+        found = [each for each in listed.folders if _can_be_selected(each)]
+        if left_out := sum(each.holds_mail for each in listed.folders) - len(found):
+            log.warning("folders with too long names are left out", count=left_out)
         ids = Counter(each.object_id for each in self._statuses.values())
         return FolderListing(
             folders=[self._folder(each, ids) for each in found],
             is_complete=listed.is_complete and INBOX in {each.name for each in found},
         )
-
-    async def announced(self) -> bool:
-        """Return whether the server tells of news of the inbox, which is watched: a new selection would hide marks."""
-        async with self.session.connection() as connection:
-            selected = connection.selected
-            if selected is None or not selected.is_watched:
-                return False
-            await connection.run(command("NOOP"))
-            return selected.news > 0
-
-    async def folders_now(self) -> FolderListing:
-        """List the folders with numbers that are not older than this call, those of the inbox included.
-
-        While the inbox is watched, and nothing is announced, its numbers are those of its selection.
-        """
-        async with self.session.connection() as connection:
-            inbox = _watched(connection.selected) or (await examine(connection, INBOX)).status
-        listed = await self.folders()
-        told = self._statuses.get(INBOX)
-        # Of a selected folder STATUS may tell old numbers, and not too large ones.
-        if told is None or not _is_later(told, inbox):
-            self._statuses[INBOX] = inbox
-        self._selected = b""
-        return listed
 
     def status_of(self, folder: Folder) -> FolderStatus | None:
         """Return the numbers that a folder had when the folders were listed; None if the server gave none."""
@@ -244,6 +266,10 @@ class ImapFolders:
             marks=marks_of(given.flags or (), hidden=self._hidden),
             external_id=_server_id(given.object_id) or _content_id(given),
         )
+
+
+def _can_be_selected(listed: ListedFolder) -> bool:
+    return listed.holds_mail and _NAMED.fullmatch(listed.name) is not None
 
 
 def _watched(selected: SelectedFolder | None) -> FolderStatus | None:

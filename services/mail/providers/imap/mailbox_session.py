@@ -22,7 +22,7 @@ from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.keeping import HeldMailboxes
 from services.mail.providers.imap.labels import HIDING_ROLES, FolderLabels, labels_in
 from services.mail.providers.imap.marks import MarksCheck, unnumbered_folders
-from services.mail.providers.imap.passes import News, look_for_news, run_steps
+from services.mail.providers.imap.passes import News, QuietPolls, look_for_news, run_steps
 from services.mail.providers.imap.session import ImapSession
 from services.mail.store.connection import Pool
 from services.mail.store.folder_history import arrivals, folders, locations, passes
@@ -51,6 +51,7 @@ class ImapMailboxSession:
         folders: ImapFolders,
         contents: ImapContents,
         marks: MarksCheck,
+        quiet: QuietPolls,
         keeper: HeldMailboxes,
         pool: Pool,
         writing: Writing | None,
@@ -61,6 +62,7 @@ class ImapMailboxSession:
         self._folders = folders
         self._contents = contents
         self._marks = marks
+        self._quiet = quiet
         self._keeper = keeper
         self._step_seconds = step_seconds
         self._pool = pool
@@ -151,7 +153,7 @@ class ImapMailboxSession:
             # A turn looks over the connection that is there; this worker would have to sign in.
             news = News.DUE
         else:
-            news = await look_for_news(self._folders, overview.folders, passed=overview.state.ended_ago)
+            news = await look_for_news(self._folders, overview, quiet=self._quiet)
             if news is News.NONE and not await self._are_marks_known(overview):
                 news = News.DUE
         return HistoryPage(

@@ -1,15 +1,17 @@
 """Steps of passes within a turn, and the look of an idle mailbox, which writes nothing."""
 
 import time
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from services.mail.providers.folder_history.history import FolderHistory
-from services.mail.providers.folder_history.model import KnownFolder
+from services.mail.providers.folder_history.model import HistoryState, KnownFolder, Phase
+from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.folders import FolderStatus
-from services.mail.providers.imap.folders import ImapFolders
+from services.mail.providers.imap.folders import ImapFolders, Polled
 from services.mail.providers.imap.look_plan import MARKS_SECONDS, FolderState
+from services.mail.store.folder_history.folders import Overview
 
 _DAY: Final = 86_400.0
 STEP_SECONDS: Final = 0.5
@@ -34,21 +36,42 @@ class News(StrEnum):
     CHANGED = "changed"
 
 
-async def look_for_news(folders: ImapFolders, known: Sequence[KnownFolder], *, passed: float | None) -> News:
-    """Return whether a pass would find anything, as far as the numbers of folders tell.
+class QuietPolls:
+    """Remembers the answers to polls that told of nothing. What it remembers ends with the connection."""
 
-    `passed` are the seconds since the last pass ended.
-    """
-    if await folders.announced():
+    def __init__(self) -> None:
+        self._answers = WeakKeyDictionary[Connection, tuple[int, bytes]]()
+
+    def knows(self, polled: Polled, state: HistoryState) -> bool:
+        """Return whether such answers told of nothing before, since the last pass."""
+        return polled.digest is not None and self._answers.get(polled.connection) == (state.pass_number, polled.digest)
+
+    def remember(self, polled: Polled, state: HistoryState) -> None:
+        """Remember answers that tell of nothing."""
+        if polled.digest is not None and state.phase is Phase.IDLE:
+            self._answers[polled.connection] = state.pass_number, polled.digest
+
+
+async def look_for_news(folders: ImapFolders, overview: Overview, *, quiet: QuietPolls) -> News:
+    """Return whether a pass would find anything, as far as the numbers of folders tell."""
+    there = {each.folder.key: each for each in overview.folders if not each.is_gone}
+    polled = await folders.poll([each.folder for each in there.values()])
+    passed = overview.state.ended_ago
+    if polled is None or passed is None:
         return News.CHANGED
-    there = {each.folder.key: each for each in known if not each.is_gone}
-    listed = await folders.folders_now()
-    if passed is None or {folder.key for folder in listed.folders} != there.keys():
+    if passed < _DAY and quiet.knows(polled, overview.state):
+        return News.NONE
+    listed = folders.listing_of(polled)
+    if {folder.key for folder in listed.folders} != there.keys():
         return News.CHANGED
     pairs = [(there[folder.key], folders.status_of(folder)) for folder in listed.folders]
     if any(_has_changed(each, status) for each, status in pairs):
         return News.CHANGED
-    return News.DUE if any(_is_due(each, status, passed=passed) for each, status in pairs) else News.NONE
+    if any(_is_due(each, status, passed=passed) for each, status in pairs):
+        return News.DUE
+    if not any(each.failing_for is not None or status is None for each, status in pairs):
+        quiet.remember(polled, overview.state)
+    return News.NONE
 
 
 def _has_changed(known: KnownFolder, status: FolderStatus | None) -> bool:

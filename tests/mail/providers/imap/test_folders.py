@@ -526,8 +526,9 @@ class TestExtensions:
             async with folders.session.examined(b"INBOX"), folders.session.connection() as connection:
                 assert connection.selected is not None
                 connection.selected.is_watched = True
-            assert not await folders.announced()
-            [inbox] = (await folders.folders_now()).folders
+            polled = await folders.poll([INBOX])
+            assert polled is not None
+            [inbox] = folders.listing_of(polled).folders
             status = folders.status_of(inbox)
             assert status is not None
             assert (status.exists, status.uid_next, status.uid_validity) == (3, next_uid, 7)

@@ -1,11 +1,13 @@
 """Folders: LIST, STATUS and EXAMINE, which selects a folder without changing anything (RFC 9051, section 6.3)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from services.mail.providers.imap.client.commands import Argument, Command, atom, command, group, string
-from services.mail.providers.imap.client.connection import Connection, SelectedFolder
+from services.mail.providers.imap.client.connection import Connection, SelectedFolder, refusal
 from services.mail.providers.imap.client.errors import MalformedResponseError, RefusedError
 from services.mail.providers.imap.client.responses import Data, Status
 from services.mail.providers.imap.client.uids import UidRange, ranges_of
@@ -63,28 +65,70 @@ class Examined:
     vanished: Sequence[UidRange] = ()
 
 
+class Answers:
+    """What a server tells of folders. It is read when it is asked for: most polls tell what the one before has told."""
+
+    def __init__(self) -> None:
+        self._responses: list[Data] = []
+        self._refused: dict[bytes, RefusedError] = {}
+
+    def collect(self, response: Data | Status) -> None:
+        """Take a response, if it is one of LIST or STATUS."""
+        if isinstance(response, Data) and response.name in ("LIST", "STATUS"):
+            self._responses.append(response)
+
+    def refuse(self, names: Sequence[bytes], ended: Sequence[Status]) -> None:
+        """Take the refusals among the ends of STATUS commands for these folders."""
+        for name, status in zip(names, ended, strict=True):
+            if status.kind != "OK":
+                self._refused[name] = refusal("STATUS", status)
+
+    def digest(self) -> bytes | None:
+        """Return a digest of the answers, equal for equal ones; None if some are refused, or have names as literals."""
+        if self._refused or any(response.frame.literals for response in self._responses):
+            return None
+        # A line has no line end within.
+        return blake2b(b"\n".join(response.frame.texts[0] for response in self._responses), digest_size=16).digest()
+
+    def folders(self) -> FolderList:
+        """Return all folders. Raises MalformedResponseError for far too many."""
+        found: dict[bytes, ListedFolder] = {}
+        unread = 0
+        for response in self._responses:
+            if response.name == "LIST":
+                try:
+                    folder = _listed(response.values())
+                except MalformedResponseError:
+                    unread += 1
+                else:
+                    found[folder.name] = folder
+        if len(found) > _MOST_FOLDERS:
+            raise MalformedResponseError(f"{len(found)} folders")
+        return FolderList(folders=list(found.values()), is_complete=not unread)
+
+    def statuses(self) -> Mapping[bytes, FolderStatus | RefusedError]:
+        """Return the statuses of folders, or the refusals."""
+        found: dict[bytes, FolderStatus | RefusedError] = {}
+        for response in self._responses:
+            if response.name == "STATUS":
+                with suppress(MalformedResponseError):
+                    name, status = _status(response.values())
+                    found[name] = status
+        return found | self._refused
+
+
 async def list_folders(connection: Connection) -> FolderList:
     """Return all folders, unsubscribed ones too. Raises RefusedError; MalformedResponseError for far too many."""
-    found: dict[bytes, ListedFolder] = {}
-    unread = 0
+    found = Answers()
+    await connection.run(_ask_list(connection), collect=found.collect)
+    return found.folders()
 
-    def collect(response: Data | Status) -> None:
-        nonlocal unread
-        if isinstance(response, Data) and response.name == "LIST":
-            try:
-                folder = _listed(response.values())
-            except MalformedResponseError:
-                unread += 1
-            else:
-                found[folder.name] = folder
 
+def _ask_list(connection: Connection) -> Command:
     arguments = [string(b""), string(b"*")]
     if connection.has("SPECIAL-USE") and connection.has("LIST-EXTENDED"):
         arguments += [atom("RETURN"), group([atom("SPECIAL-USE")])]
-    await connection.run(command("LIST", *arguments), collect=collect)
-    if len(found) > _MOST_FOLDERS:
-        raise MalformedResponseError(f"{len(found)} folders")
-    return FolderList(folders=list(found.values()), is_complete=not unread)
+    return command("LIST", *arguments)
 
 
 def _listed(values: Sequence[Value]) -> ListedFolder:
@@ -104,23 +148,27 @@ def _canonical(name: bytes) -> bytes:
 
 async def statuses(connection: Connection, names: Sequence[bytes]) -> Mapping[bytes, FolderStatus | RefusedError]:
     """Return the status of each folder, or the refusal. Not for the selected folder: its numbers may be old."""
-    found: dict[bytes, FolderStatus | RefusedError] = {}
+    found = Answers()
+    found.refuse(names, await _run_batches(connection, [_ask_status(connection, name) for name in names], found))
+    return found.statuses()
 
-    def collect(response: Data | Status) -> None:
-        if isinstance(response, Data) and response.name == "STATUS":
-            try:
-                name, status = _status(response.values())
-            except MalformedResponseError:
-                return
-            found[name] = status
 
-    for some in _batches([_ask_status(connection, name) for name in names]):
-        ended = await connection.run_all(some, collect=collect)
-        for name, status in zip(names, ended, strict=False):
-            if status.kind != "OK":
-                found[name] = RefusedError("STATUS", status=status.kind, code=status.code, text=status.text)
-        names = names[len(some) :]
+async def list_with_statuses(connection: Connection, names: Sequence[bytes]) -> Answers:
+    """Ask for all folders, and for the statuses of those that are likely to be there: one round trip for a few.
+
+    The server tells of news of the selected folder before. Raises RefusedError.
+    """
+    found = Answers()
+    commands = [command("NOOP"), _ask_list(connection), *(_ask_status(connection, name) for name in names)]
+    _, listed, *ended = await _run_batches(connection, commands, found)
+    if listed.kind != "OK":
+        raise refusal("LIST", listed)
+    found.refuse(names, ended)
     return found
+
+
+async def _run_batches(connection: Connection, commands: Sequence[Command], found: Answers) -> list[Status]:
+    return [status for some in _batches(commands) for status in await connection.run_all(some, collect=found.collect)]
 
 
 def _ask_status(connection: Connection, name: bytes) -> Command:

@@ -62,6 +62,10 @@ class TestPlace:
         found = Snapshot(revision=1, known=[folder(1, missing_for=3.0), folder(2)], places=[place(1), gone])
         assert found.place_of("one") == place(1)
 
+    def test_is_in_no_folder_that_is_numbered_anew(self) -> None:
+        found = Snapshot(revision=1, known=[replace(folder(1), generation=2)], places=[place(1)])
+        assert (found.place_of("one"), found.knows("one")) == (None, True)
+
 
 class TestSnapshots:
     async def test_read_folders_again_after_a_step_of_a_pass_only(self, servers: Servers) -> None:

@@ -366,6 +366,30 @@ class TestDeletion:
         assert begun.deleted == ["a"]
         assert await equals(begun)
 
+    async def test_is_none_of_a_message_that_one_look_does_not_see(self, begun: ObservedHistory) -> None:
+        begun.provider.lies["Inbox"] = {1}
+        await begun.look()
+        begun.provider.lies.clear()
+        await begun.settle()
+        assert await equals(begun)
+        assert begun.deleted == []
+
+    async def test_is_seen_at_the_ends_of_what_a_page_covers(self, observed: ObservedHistory) -> None:
+        item = Item(key=key_of(1), size=1, arrived_at=arrival_of(""))
+        async with observed.pool.acquire() as connection:
+            for number in range(1, 6):
+                await locations.put(connection, observed.mailbox_id, 1, 1, [replace(item, key=key_of(number))], {})
+            gone = await locations.absent(
+                connection,
+                observed.mailbox_id,
+                1,
+                1,
+                KeyRange(key_of(2), key_of(4)),
+                present=[key_of(3)],
+                limit=9,
+            )
+        assert [int(each.key) for each in gone] == [2, 4]
+
     async def test_waits_for_messages_of_equal_size_without_an_id(self, observed: ObservedHistory) -> None:
         """A copy that was never listed may be the message."""
         observed.provider.create("Work")

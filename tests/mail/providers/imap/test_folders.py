@@ -567,6 +567,18 @@ class TestExtensions:
         pages, _ = await look(script, offers=b"ESEARCH OBJECTID")
         assert pages[0].items[0].external_id == "EM77"
 
+    async def test_ids_and_keywords_have_255_characters_at_most(self) -> None:
+        given = b"".join(
+            b"* 1 FETCH (UID %d EMAILID (%s) FLAGS (%s))\r\n" % (uid, b"M" * size, b"k" * size)
+            for uid, size in ((1, 255), (2, 256))
+        )
+        script = [hears(None, selected(2, next_uid=3)), hears(None, found(1, 2)), hears(None, given + b"TAG OK\r\n")]
+        pages, _ = await look(script, offers=b"OBJECTID")
+        assert [(each.external_id, each.marks) for each in pages[0].items] == [
+            (f"E{'M' * 255}", {f"kw:{'k' * 255}"}),
+            (None, frozenset()),
+        ]
+
 
 class TestStoredState:
     def test_of_a_later_release_is_read(self) -> None:

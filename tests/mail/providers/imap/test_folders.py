@@ -544,6 +544,18 @@ class TestExtensions:
         pages, _ = await look(script, state=MODSEQ, known=1, offers=b"ENABLE CONDSTORE QRESYNC")
         assert pages[0].vanished == [KeyRange(key_of(2), key_of(3)), KeyRange(key_of(8), key_of(8))]
 
+    @pytest.mark.parametrize(("gone", "named"), [(100, 100), (101, 0)])
+    async def test_qresync_names_few_ranges_and_a_search_tells_of_more(self, gone: int, named: int) -> None:
+        uids = b",".join(b"%d" % uid for uid in range(1, 2 * gone, 2))
+        script = [
+            hears(b"ENABLE QRESYNC", b"* ENABLED QRESYNC\r\nTAG OK\r\n"),
+            hears(None, b"* VANISHED (EARLIER) " + uids + b"\r\n" + selected(1, next_uid=900, modseq=90)),
+        ]
+        async with served(script, offers=b"ENABLE CONDSTORE QRESYNC") as (folders, _):
+            state = replace(MODSEQ, uid_next=900).text()
+            page = await folders.page(INBOX, state=state, known=gone + 1, token=None)
+        assert len(page.vanished) == named
+
     async def test_that_is_advertised_and_missing_is_not_used_again(self) -> None:
         """trap 6: a proxy advertises QRESYNC, and then does not know it (cyrus-imapd 4787)."""
         script = [

@@ -67,9 +67,12 @@ class TestIdle:
         with pytest.raises(ConnectionLostError):
             await idle_at(hears(b"IDLE", *answers))
 
-    async def test_of_a_connection_that_is_dead_ends_within_its_deadline(self) -> None:
+    @pytest.mark.parametrize(("seconds", "stop"), [(0.01, False), (3_600.0, True)])
+    async def test_of_a_connection_that_is_dead_ends_within_its_deadline(self, seconds: float, stop: bool) -> None:
         with pytest.raises(SilenceError):
-            await idle_at(hears(b"IDLE", IDLING), hears(b"DONE", SILENCE), seconds=0.01)
+            await asyncio.wait_for(
+                idle_at(hears(b"IDLE", IDLING), hears(b"DONE", SILENCE), seconds=seconds, stop=stop), 20
+            )
 
     async def test_of_a_server_without_it_is_refused(self) -> None:
         with pytest.raises(RefusedError):

@@ -92,7 +92,7 @@ class TestChangesThatExpireDuringARun:
     async def test_end_it_and_are_told(self, hooks: WebhookStage, receiver: Receiver) -> None:
         mailbox = await hooks.mailbox()
         endpoint = await hooks.endpoint(receiver)
-        await hooks.change(mailbox, 150)
+        await hooks.change(mailbox, 60)
         reader = FeedReader(hooks.pool, ids=await public_ids(hooks), secrets=endpoint_secrets(), lease_seconds=60)
         async with hooks.pool.acquire() as connection:
             lease = await cursors.claim(
@@ -105,7 +105,7 @@ class TestChangesThatExpireDuringARun:
             async for page in reader.pages(run):
                 pages.append(len(page))
                 await hooks.shift("changed_at", "message_changes", timedelta(days=31))
-            assert pages == [100]
+            assert pages == [40]
             await cursors.release(connection, lease, seq=run.seq)
         await hooks.change(mailbox)
         async with hooks.deliverer():

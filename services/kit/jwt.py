@@ -13,6 +13,9 @@ import jwt
 
 from services.kit.jwks import Algorithm
 
+# Verified tokens that are remembered.
+MOST_TOKENS = 5000
+
 
 class InvalidTokenError(Exception):
     """The token breaks a rule, which the text names."""
@@ -120,6 +123,55 @@ class TokenVerifier:
             raise InvalidTokenError("expired")
         if max(starts) > now + self._rules.leeway:
             raise InvalidTokenError("not valid yet")
+
+
+class RememberingVerifier[Content]:
+    """A verifier that keeps what the last tokens said: a repeated one is not verified again (0.10 ms of CPU).
+
+    It is kept until the token expires, while its key is the same. `content_of` gets the token and its claims, and may
+    raise InvalidTokenError.
+    """
+
+    def __init__(
+        self,
+        rules: TokenRules,
+        *,
+        keys: Keys,
+        now: Callable[[], float],
+        content_of: Callable[[str, dict[str, Any]], Content],
+        most: int = MOST_TOKENS,
+    ) -> None:
+        self._verifier = TokenVerifier(rules, keys=keys, now=now)
+        self._leeway = rules.leeway
+        self._keys = keys
+        self._now = now
+        self._content_of = content_of
+        self._most = most
+        self._remembered: dict[str, _Remembered[Content]] = {}
+
+    async def read(self, token: str) -> Content:
+        """Return the content of a token. Raises InvalidTokenError, KeysUnavailableError."""
+        known = self._remembered.get(token)
+        if known is None or await self._keys.find(known.key.key_id) is not known.key:
+            return await self._verify(token)
+        if self._now() >= known.expires_at + self._leeway:
+            raise InvalidTokenError("expired")
+        return known.content
+
+    async def _verify(self, token: str) -> Content:
+        verified = await self._verifier.verify(token)
+        content = self._content_of(token, verified.claims)
+        self._remembered[token] = _Remembered(verified.key, int(verified.claims["exp"]), content)
+        if len(self._remembered) > self._most:
+            del self._remembered[next(iter(self._remembered))]
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered[Content]:
+    key: jwt.PyJWK
+    expires_at: int
+    content: Content
 
 
 def _is_time(value: object) -> bool:

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import jwt
-
 from services.kit.errors import AppError, Kind, service_unavailable
 from services.kit.jwks import KeysUnavailableError
-from services.kit.jwt import InvalidTokenError, Keys, TokenRules, TokenVerifier
+from services.kit.jwt import InvalidTokenError, Keys, RememberingVerifier, TokenRules
 
 # In the metadata of calls. Names that begin with `grpc-` are gRPC's own.
 PRINCIPAL_HEADER = "mailroom-principal"
@@ -26,8 +24,6 @@ _KEY = "key:"
 _LEEWAY = 30
 # Characters.
 _LONGEST = 8192
-# Verified tokens that are remembered.
-_MOST_TOKENS = 5000
 
 _current: ContextVar["Principal | None"] = ContextVar("principal", default=None)
 
@@ -60,15 +56,8 @@ def current_principal() -> Principal | None:
     return _current.get()
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    key: jwt.PyJWK
-    principal: Principal
-    expires_at: int
-
-
 class Principals:
-    """The verifier of principals. Verdicts are remembered until the token expires, while its key is the same.
+    """The verifier of principals.
 
     Operator keys, which have no application, are principals only where `operators` says so.
     """
@@ -85,11 +74,8 @@ class Principals:
             leeway=_LEEWAY,
             longest=_LONGEST,
         )
-        self._verifier = TokenVerifier(rules, keys=keys, now=now)
-        self._keys = keys
         self._operators = operators
-        self._now = now
-        self._verified: dict[str, _Verified] = {}
+        self._tokens = RememberingVerifier(rules, keys=keys, now=now, content_of=self._principal_of)
 
     async def bind(self, token: str, *, subject: str) -> None:
         """Bind the principal of a call that acts for `subject`.
@@ -104,30 +90,17 @@ class Principals:
     async def read(self, token: str) -> Principal:
         """Return the principal that a token proves. Raises AppError invalid_token, service_unavailable."""
         try:
-            return (await self._known(token) or await self._verify(token)).principal
+            return await self._tokens.read(token)
         except InvalidTokenError as error:
             raise unproven_caller() from error
         except KeysUnavailableError as error:
             raise service_unavailable() from error
 
-    async def _known(self, token: str) -> _Verified | None:
-        known = self._verified.get(token)
-        if known is None or await self._keys.find(known.key.key_id) is not known.key:
-            return None
-        if self._now() >= known.expires_at + _LEEWAY:
-            raise InvalidTokenError("expired")
-        return known
-
-    async def _verify(self, token: str) -> _Verified:
-        verified = await self._verifier.verify(token)
-        claims = verified.claims
+    def _principal_of(self, _: str, claims: dict[str, Any]) -> Principal:
         principal = _principal_of(claims)
         if principal.is_operator and not self._operators:
             raise InvalidTokenError("no application")
-        known = self._verified[token] = _Verified(verified.key, principal, int(claims["exp"]))
-        if len(self._verified) > _MOST_TOKENS:
-            del self._verified[next(iter(self._verified))]
-        return known
+        return principal
 
 
 def _principal_of(claims: dict[str, Any]) -> Principal:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.kit.jwks import KeySet, KeysUnavailableError
-from services.kit.jwt import InvalidTokenError, TokenRules, TokenVerifier
+from services.kit.jwt import InvalidTokenError, RememberingVerifier, TokenRules, TokenVerifier
 from tests.support.kit.token_issuer import AUDIENCE, ISSUER, NOW, TokenIssuer
 
 LEEWAY = 5
@@ -21,19 +21,25 @@ def issuer() -> TokenIssuer:
     return TokenIssuer("a")
 
 
+RULES = TokenRules(
+    algorithm="ES256",
+    issuers=frozenset({ISSUER, OTHER_SPELLING}),
+    audience=AUDIENCE,
+    required=frozenset({"sub"}),
+    types=frozenset({"at+jwt"}),
+    leeway=LEEWAY,
+    longest=LONGEST,
+)
+
+
 @pytest.fixture
-def verifier(issuer: TokenIssuer) -> TokenVerifier:
-    rules = TokenRules(
-        algorithm="ES256",
-        issuers=frozenset({ISSUER, OTHER_SPELLING}),
-        audience=AUDIENCE,
-        required=frozenset({"sub"}),
-        types=frozenset({"at+jwt"}),
-        leeway=LEEWAY,
-        longest=LONGEST,
-    )
-    keys = KeySet(issuer.fetch, algorithm="ES256", retry_interval=10, monotonic=lambda: 0.0)
-    return TokenVerifier(rules, keys=keys, now=lambda: NOW)
+def keys(issuer: TokenIssuer) -> KeySet:
+    return KeySet(issuer.fetch, algorithm="ES256", retry_interval=10, monotonic=lambda: 0.0)
+
+
+@pytest.fixture
+def verifier(keys: KeySet) -> TokenVerifier:
+    return TokenVerifier(RULES, keys=keys, now=lambda: NOW)
 
 
 def encoded(part: Any) -> str:
@@ -194,3 +200,24 @@ class TestSignature:
         forged = token[:-8] + "AAAAAAAA"
         for part in forged.split("."):
             assert part not in await reason(verifier, forged)
+
+
+class TestRememberedTokens:
+    async def test_are_the_last_ones_until_they_expire(self, issuer: TokenIssuer, keys: KeySet) -> None:
+        read: list[str] = []
+        now = [NOW]
+
+        def content_of(token: str, claims: dict[str, Any]) -> str:
+            read.append(token)
+            return str(claims["sub"])
+
+        verifier = RememberingVerifier(RULES, keys=keys, now=lambda: now[0], content_of=content_of, most=2)
+        first, second, third = (issuer.sign("a", issuer.claims(sub=name)) for name in ("ada", "grace", "joan"))
+        for token, subject in ((first, "ada"), (first, "ada"), (second, "grace"), (third, "joan"), (second, "grace")):
+            assert await verifier.read(token) == subject
+        assert read == [first, second, third]
+        assert await verifier.read(first) == "ada"
+        assert read == [first, second, third, first]
+        now[0] = issuer.claims()["exp"] + LEEWAY
+        with pytest.raises(InvalidTokenError, match="expired"):
+            await verifier.read(first)

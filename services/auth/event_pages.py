@@ -4,6 +4,7 @@ import base64
 from uuid import UUID
 
 from services.auth.cipher import Cipher, DecryptionError
+from services.auth.errors import invalid_page_token
 from services.kit.errors import AppError, Kind
 
 DEFAULT_PAGE = 50
@@ -30,4 +31,4 @@ def read_token(cipher: Cipher, token: str, *, owner: UUID) -> str:
         encrypted = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         return cipher.decrypt(encrypted, owner=str(owner), field=_FIELD)
     except (ValueError, DecryptionError):
-        raise AppError(Kind.INVALID, "invalid_page_token", "The page token is not one of this list.") from None
+        raise invalid_page_token() from None

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from services.auth.applications.api_keys import ApiKeys
+from services.auth.errors import application_not_found, user_not_found
 from services.auth.model import Account, Application, User
 from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
@@ -57,7 +58,7 @@ class Applications:
         async with self._store.transaction() as transaction:
             changed = await transaction.applications.set_redirect_urls(application_id, list(redirect_urls))
             if changed is None:
-                raise AppError(Kind.NOT_FOUND, "application_not_found", "There is no such application.")
+                raise application_not_found()
             await transaction.commit()
         return changed
 
@@ -135,8 +136,3 @@ def _is_redirect_url(url: str) -> bool:
 
 def _invalid(message: str) -> AppError:
     return AppError(Kind.INVALID, "invalid_application", message)
-
-
-def user_not_found() -> AppError:
-    """Return the error for a user that is not, or no longer, the application's."""
-    return AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")

@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 
 from services.auth.applications.applications import Applications
+from services.auth.errors import connect_session_not_found, unknown_provider
 from services.auth.model import (
     UNKNOWN_CLIENT,
     Access,
@@ -25,11 +26,11 @@ from services.auth.model import (
     ConnectSession,
     ConnectState,
     EventType,
-    SecurityEvent,
     User,
 )
-from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Accounts, OfflineAccessMissingError
+from services.auth.provider_grants.accounts import Accounts, OfflineAccessMissingError
 from services.auth.provider_grants.new_grants import NewGrants
+from services.auth.provider_grants.refused_links import refused_links_revoked
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Consent
 from services.auth.store.transaction import Store, Transaction
@@ -137,7 +138,7 @@ class ConnectSessions:
         session, _ = await self._open(token)
         self._check_provider(provider)
         if session.provider not in (None, provider):
-            raise _unknown_provider()
+            raise unknown_provider()
         return session
 
     async def park(self, session_id: UUID, consent: Consent) -> str | None:
@@ -174,18 +175,8 @@ class ConnectSessions:
         """
         session = await self._consented(session_id, code=code, application_id=application_id)
         assert session.grant_id is not None  # noqa: S101 - the table of states
-        try:
+        async with refused_links_revoked(self._revocations, session.grant_id, user_id=session.user_id, client=client):
             await self._connect(session, session.grant_id, client)
-        except AccountOfAnotherUserError as error:
-            await self._refuse(session, session.grant_id, client)
-            raise AppError(
-                Kind.CONFLICT, "account_of_another_user", "This account belongs to another user of the application."
-            ) from error
-        except OfflineAccessMissingError as error:
-            await self._refuse(session, session.grant_id, client)
-            raise AppError(
-                Kind.CONFLICT, "no_offline_access", "The provider gave no refresh token; start again."
-            ) from error
         return await self._connected(session_id)
 
     async def forget_old(self) -> None:
@@ -198,11 +189,11 @@ class ConnectSessions:
         async with self._store.transaction() as transaction:
             session = await transaction.connect_sessions.find_by_token(_digest(token))
             if session is None or session.state is not ConnectState.CREATED or self._clock() >= session.expires_at:
-                raise session_not_found()
+                raise connect_session_not_found()
             # The application may have given up the URL meanwhile.
             application = await self._application(transaction, session.application_id, session.redirect_url)
         if application is None:
-            raise session_not_found()
+            raise connect_session_not_found()
         return session, application
 
     async def _application(
@@ -216,7 +207,7 @@ class ConnectSessions:
         async with self._store.transaction() as transaction:
             session = await transaction.connect_sessions.find(session_id)
         if session is None or session.application_id != application_id:
-            raise session_not_found()
+            raise connect_session_not_found()
         if (
             session.code_digest is None
             or not hmac.compare_digest(session.code_digest, _digest(code))
@@ -258,29 +249,13 @@ class ConnectSessions:
             raise _invalid_code()
         return account, user
 
-    async def _refuse(self, session: ConnectSession, grant_id: UUID, client: Client) -> None:
-        async with self._store.transaction() as transaction:
-            if await transaction.users.lock(session.user_id):
-                await transaction.events.add(SecurityEvent(session.user_id, EventType.LINK_REFUSED, client=client))
-            await transaction.commit()
-        await self._revocations.cancel_pending(grant_id)
-
     def _check_provider(self, provider: str) -> None:
         if provider not in self._providers:
-            raise _unknown_provider()
+            raise unknown_provider()
 
 
 def _digest(value: str) -> bytes:
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest()
-
-
-def _unknown_provider() -> AppError:
-    return AppError(Kind.INVALID, "unknown_provider", "There is no such provider.")
-
-
-def session_not_found() -> AppError:
-    """Return the error of a session that does not exist, or not for its caller."""
-    return AppError(Kind.NOT_FOUND, "connect_session_not_found", "There is no such connect session, or it has expired.")
 
 
 def _invalid_code() -> AppError:

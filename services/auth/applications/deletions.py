@@ -13,6 +13,7 @@ import structlog
 
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.applications.revoked import KEPT
+from services.auth.errors import application_not_found
 from services.auth.model import DEFAULT_APPLICATION, Client, EventType, KeyEventType, SecurityEvent
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.store.transaction import Store
@@ -53,7 +54,7 @@ class ApplicationDeletions:
         async with self._store.transaction() as transaction:
             application = await transaction.applications.lock(application_id)
             if application is None:
-                raise AppError(Kind.NOT_FOUND, "application_not_found", "There is no such application.")
+                raise application_not_found()
             if application.deleted_at is not None:
                 return
             await transaction.applications.set_deleted(application_id, now=now)

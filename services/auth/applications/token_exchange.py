@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 
 from services.auth.applications.api_keys import ApiKeys
-from services.auth.applications.applications import user_not_found
+from services.auth.errors import user_not_found
 from services.auth.model import ApiKey
 from services.auth.sessions.access_tokens import AccessToken, AccessTokens
 from services.auth.store.transaction import Store

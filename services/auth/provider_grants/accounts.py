@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 
 from services.auth.cipher import Cipher, DecryptionError
+from services.auth.errors import account_not_found, user_not_found
 from services.auth.model import (
     DEFAULT_APPLICATION,
     UNKNOWN_CLIENT,
@@ -24,7 +25,6 @@ from services.auth.providers.base import Consent, Grant
 from services.auth.sign_up import SignUpPolicy, SignUpRefusedError
 from services.auth.store.provider_tokens import StoredTokens, TokenRecord
 from services.auth.store.transaction import Store, Transaction
-from services.kit.errors import AppError, Kind
 
 log = structlog.get_logger()
 
@@ -178,7 +178,7 @@ class Accounts:
         async with self._store.transaction() as transaction:
             account = await transaction.accounts.lock(account_id)
             if account is None or account.user_id != user_id:
-                raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+                raise account_not_found()
             if email and email != account.email:
                 await transaction.accounts.rename(account_id, email)
                 await self._add_event(transaction, replace(account, email=email), EventType.ACCOUNT_RENAMED)
@@ -221,7 +221,7 @@ class Accounts:
         async with self._store.transaction() as transaction:
             user = await transaction.users.find(user_id)
             if user is None:
-                raise AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")
+                raise user_not_found()
             return user, await transaction.accounts.list_of(user_id)
 
     async def _check_offline_access(self, transaction: Transaction, on_grant: list[Account], grant: Grant) -> None:

@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from services.auth.cipher import Cipher, DecryptionError
+from services.auth.errors import account_not_found
 from services.auth.model import Account, AccountStatus, EventType, SecurityEvent
 from services.auth.provider_grants.refresh_lock import RefreshLock, provider_unavailable
 from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token, encrypt_grant
@@ -132,7 +133,7 @@ class ProviderTokens:
         async with self._store.transaction() as transaction:
             stored = await transaction.provider_tokens.find(account_id, user_id=user_id)
         if stored is None:
-            raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+            raise account_not_found()
         if stored.account.status is not AccountStatus.ACTIVE:
             raise _reauth_required()
         return stored

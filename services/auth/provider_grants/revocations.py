@@ -13,6 +13,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.auth.cipher import Cipher, DecryptionError
+from services.auth.model import Client, EventType, SecurityEvent
 from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.providers.base import Consent, Grant, Provider, ProviderError, ProviderIdentity
 from services.auth.store.revocations import RevocationRecord
@@ -96,6 +97,14 @@ class GrantRevocations:
             await transaction.revocations.cancel_pending(grant_id, due_at=self._clock() + _CLAIM)
             await transaction.commit()
         await self.revoke(grant_id)
+
+    async def refuse_pending(self, grant_id: UUID, *, user_id: UUID, client: Client) -> None:
+        """Revoke a pending grant that is not linked to the user for whom it was asked, and record that."""
+        async with self._store.transaction() as transaction:
+            if await transaction.users.lock(user_id):
+                await transaction.events.add(SecurityEvent(user_id, EventType.LINK_REFUSED, client=client))
+            await transaction.commit()
+        await self.cancel_pending(grant_id)
 
     async def revoke(self, grant_id: UUID) -> None:
         """Revoke a grant that is not pending. A failure is logged and retried later."""

@@ -5,12 +5,12 @@ from typing import override
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.auth.applications.deletions import ApplicationDeletions
+from services.auth.errors import account_not_found
 from services.auth.model import Account
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.rpc.from_proto import user_id_of, uuid_or_none
 from services.auth.rpc.to_proto import account_to_proto
-from services.kit.errors import AppError, Kind
 from services.kit.rpc.server import Context
 
 
@@ -41,7 +41,7 @@ class AccountServicer(auth_pb2_grpc.AccountServiceServicer):
         account_id, user_id = uuid_or_none(request.account_id), uuid_or_none(request.user_id)
         if account_id is None or user_id is None:
             # No account has such an id.
-            raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+            raise account_not_found()
         await self._accounts.report(
             account_id=account_id,
             user_id=user_id,

@@ -7,9 +7,9 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from services.auth.applications.applications import Applications
 from services.auth.applications.deletions import ApplicationDeletions
+from services.auth.errors import application_not_found, invalid_page_token, user_not_found
 from services.auth.rpc.from_proto import client_of, uuid_or_none
 from services.auth.rpc.to_proto import account_to_proto, application_to_proto, user_to_proto
-from services.kit.errors import AppError, Kind
 from services.kit.rpc.server import Context
 
 
@@ -63,7 +63,7 @@ class ApplicationServicer(auth_pb2_grpc.ApplicationServiceServicer):
     async def ListUsers(self, request: auth_pb2.ListUsersRequest, context: Context) -> auth_pb2.ListUsersResponse:
         after = uuid_or_none(request.page_token)
         if request.page_token and after is None:
-            raise AppError(Kind.INVALID, "invalid_page_token", "The page token is not one of this list.")
+            raise invalid_page_token()
         users, last = await self._applications.list_users(
             _id_of(request.application_id),
             external_user_id=request.external_user_id,
@@ -81,7 +81,7 @@ class ApplicationServicer(auth_pb2_grpc.ApplicationServiceServicer):
         user_id = uuid_or_none(request.user_id)
         if user_id is None:
             # No user has such an id.
-            raise AppError(Kind.NOT_FOUND, "user_not_found", "There is no such user.")
+            raise user_not_found()
         user, accounts = await self._applications.describe_user(user_id, application_id=_id_of(request.application_id))
         return auth_pb2.GetApplicationUserResponse(user=user_to_proto(user), accounts=map(account_to_proto, accounts))
 
@@ -89,5 +89,5 @@ class ApplicationServicer(auth_pb2_grpc.ApplicationServiceServicer):
 def _id_of(value: str) -> UUID:
     application_id = uuid_or_none(value)
     if application_id is None:
-        raise AppError(Kind.NOT_FOUND, "application_not_found", "There is no such application.")
+        raise application_not_found()
     return application_id

@@ -4,7 +4,8 @@ from typing import override
 
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
-from services.auth.applications.connect_sessions import ConnectRequest, ConnectSessions, session_not_found
+from services.auth.applications.connect_sessions import ConnectRequest, ConnectSessions
+from services.auth.errors import connect_session_not_found
 from services.auth.model import Access
 from services.auth.rpc.from_proto import client_of, uuid_or_none
 from services.auth.rpc.to_proto import account_to_proto, timestamp, user_to_proto
@@ -57,7 +58,7 @@ class ConnectServicer(auth_pb2_grpc.ConnectServiceServicer):
     ) -> auth_pb2.CompleteConnectSessionResponse:
         session_id, application_id = uuid_or_none(request.session_id), uuid_or_none(request.application_id)
         if session_id is None or application_id is None:
-            raise session_not_found()
+            raise connect_session_not_found()
         account, user = await self._connect_sessions.complete(
             session_id, code=request.code, application_id=application_id, client=client_of(request.client)
         )

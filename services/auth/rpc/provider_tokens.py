@@ -4,10 +4,10 @@ from typing import override
 
 from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 
+from services.auth.errors import account_not_found
 from services.auth.provider_grants.provider_tokens import ProviderTokens
 from services.auth.rpc.from_proto import uuid_or_none
 from services.auth.rpc.to_proto import timestamp
-from services.kit.errors import AppError, Kind
 from services.kit.rpc.server import Context
 
 
@@ -24,7 +24,7 @@ class ProviderTokenServicer(auth_pb2_grpc.ProviderTokenServiceServicer):
         account_id, user_id = uuid_or_none(request.account_id), uuid_or_none(request.user_id)
         if account_id is None or user_id is None:
             # No account has such an id.
-            raise AppError(Kind.NOT_FOUND, "account_not_found", "There is no such account.")
+            raise account_not_found()
         token = await self._provider_tokens.get(
             account_id=account_id, user_id=user_id, refused_fingerprint=request.refused_token_fingerprint
         )

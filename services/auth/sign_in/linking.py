@@ -9,9 +9,10 @@ from uuid import UUID
 
 import structlog
 
-from services.auth.model import UNKNOWN_CLIENT, Account, Client, EventType, SecurityEvent
-from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Accounts, OfflineAccessMissingError
+from services.auth.model import UNKNOWN_CLIENT, Account, Client
+from services.auth.provider_grants.accounts import Accounts, OfflineAccessMissingError
 from services.auth.provider_grants.new_grants import NewGrants
+from services.auth.provider_grants.refused_links import refused_links_revoked
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Consent
 from services.auth.sign_in.one_time_records import LOGIN_CODE_SECONDS
@@ -46,22 +47,14 @@ class Linking:
         Raises AppError link_of_another_user, account_of_another_user, no_offline_access, invalid_hand_off.
         """
         if redeemed_by != started_by:
-            await self._refuse(grant_id, started_by, client)
+            await self._revocations.refuse_pending(grant_id, user_id=started_by, client=client)
             raise AppError(
                 Kind.INVALID,
                 "link_of_another_user",
                 "This state belongs to another user's link; start again, and redeem with the token of the same user.",
             )
-        try:
+        async with refused_links_revoked(self._revocations, grant_id, user_id=started_by, client=client):
             return await self._commit(grant_id, started_by, client)
-        except AccountOfAnotherUserError as error:
-            await self._refuse(grant_id, started_by, client)
-            raise AppError(Kind.CONFLICT, "account_of_another_user", "This account belongs to another user.") from error
-        except OfflineAccessMissingError as error:
-            await self._refuse(grant_id, started_by, client)
-            raise AppError(
-                Kind.CONFLICT, "no_offline_access", "The provider gave no refresh token; start again."
-            ) from error
 
     async def cancel(self, grant_id: UUID) -> None:
         """Revoke a pending grant."""
@@ -81,13 +74,6 @@ class Linking:
         # If a revocation has ended the grant, the account requires a sign-in.
         await self._new_grants.lasts(account)
         return account
-
-    async def _refuse(self, grant_id: UUID, user_id: UUID, client: Client) -> None:
-        async with self._store.transaction() as transaction:
-            if await transaction.users.lock(user_id):
-                await transaction.events.add(SecurityEvent(user_id, EventType.LINK_REFUSED, client=client))
-            await transaction.commit()
-        await self._revocations.cancel_pending(grant_id)
 
 
 def _expired() -> AppError:

@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from services.auth.applications.connect_sessions import ConnectSessions
+from services.auth.errors import unknown_provider
 from services.auth.model import UNKNOWN_CLIENT, Account, Client
 from services.auth.provider_grants.accounts import AccountIsLinkedError, Accounts, OfflineAccessMissingError
 from services.auth.provider_grants.new_grants import NewGrants
@@ -282,7 +283,7 @@ class SignIn:
     def _provider(self, name: str) -> Provider:
         provider = self._providers.get(name)
         if provider is None:
-            raise AppError(Kind.INVALID, "unknown_provider", "There is no such provider.")
+            raise unknown_provider()
         return provider
 
     async def _send_to(self, provider: Provider, request: AuthorizationRequest) -> Started:

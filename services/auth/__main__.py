@@ -39,7 +39,7 @@ if __name__ == "__main__":
         configure_logging(service="auth", level=settings.log_level)
         run(partial(serve, settings), hang_seconds=settings.mailroom_hang_seconds)
     else:
-        from services.auth.app import reencrypt, rotate_signing_keys
+        from services.auth.key_commands import reencrypt, rotate_signing_keys
 
         commands = {"reencrypt": reencrypt, "rotate-signing-keys": rotate_signing_keys}
         keys = load(AuthKeySettings)

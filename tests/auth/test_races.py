@@ -8,7 +8,7 @@ import jwt
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.auth.sign_in.sign_in import SignInError
+from services.auth.sign_in.outcomes import SignInError
 from services.auth.store.tables import accounts, users
 from tests.auth.provider_grants.test_provider_tokens import expire
 from tests.auth.sign_in.test_linking import is_granted

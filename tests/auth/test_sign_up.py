@@ -5,7 +5,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.providers.base import ProviderIdentity
-from services.auth.sign_in.sign_in import SignInError
+from services.auth.sign_in.outcomes import SignInError
 from services.auth.sign_up import SignUpPolicy
 from services.auth.store.tables import grant_revocations, security_events, users
 from tests.support.auth.client import Client, StartService

@@ -7,7 +7,8 @@ from mailroom.auth.v1 import auth_pb2, auth_pb2_grpc
 from services.auth.model import Account
 from services.auth.rpc.from_proto import client_of, user_id_of, uuid_or_none
 from services.auth.rpc.to_proto import session_tokens, timestamp
-from services.auth.sign_in.sign_in import AuthorizationResponse, Completed, Refused, ReturnToApplication, SignIn
+from services.auth.sign_in.outcomes import AuthorizationResponse, Completed, Refused, ReturnToApplication
+from services.auth.sign_in.sign_in import SignIn
 from services.kit.rpc.server import Context
 
 

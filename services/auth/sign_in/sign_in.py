@@ -1,9 +1,7 @@
 """Signing in through a provider, linking or connecting an account: start, the provider's response, the login code."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -15,14 +13,11 @@ from services.auth.model import UNKNOWN_CLIENT, Account, Client
 from services.auth.provider_grants.accounts import AccountIsLinkedError, Accounts, OfflineAccessMissingError
 from services.auth.provider_grants.new_grants import NewGrants
 from services.auth.providers.base import (
-    AuthenticationTooOldError,
     Consent,
     Provider,
-    ProviderError,
-    ProviderRefusedError,
-    ProviderUnavailableError,
 )
 from services.auth.sessions.sessions import Sessions, Tokens
+from services.auth.sign_in.exchange import exchange
 from services.auth.sign_in.linking import Linking
 from services.auth.sign_in.one_time_records import (
     AUTHORIZATION_REQUEST_SECONDS,
@@ -32,92 +27,21 @@ from services.auth.sign_in.one_time_records import (
     OneTimeRecords,
     random_value,
 )
+from services.auth.sign_in.outcomes import (
+    AuthorizationResponse,
+    Completed,
+    ConsentRequired,
+    Refused,
+    RefusedError,
+    ReturnToApplication,
+    SignInError,
+    Started,
+)
 from services.auth.sign_in.pkce import check_challenge, check_verifier, s256
 from services.auth.sign_up import SignUpRefusedError
-from services.kit.context import remaining
 from services.kit.errors import AppError, Kind
 
 log = structlog.get_logger()
-
-# Seconds for all calls to the provider during one redirect; the gateway waits a little longer.
-EXCHANGE_TIMEOUT = 8.0
-
-
-class SignInError(StrEnum):
-    """All values of `error=` in redirects to the frontend. The provider's own text is never passed on."""
-
-    ACCESS_DENIED = "access_denied"
-    INVALID_STATE = "invalid_state"
-    MISSING_SCOPE = "missing_scope"
-    EMAIL_NOT_VERIFIED = "email_not_verified"
-    NO_OFFLINE_ACCESS = "no_offline_access"
-    ACCOUNT_IS_LINKED = "account_is_linked"
-    SIGN_UP_NOT_ALLOWED = "sign_up_not_allowed"
-    REAUTHENTICATION_REQUIRED = "reauthentication_required"
-    PROVIDER_ERROR = "provider_error"
-    PROVIDER_UNAVAILABLE = "provider_unavailable"
-    SERVICE_UNAVAILABLE = "service_unavailable"
-
-
-# RFC 6749, section 4.1.2.1. Any other error of a provider is a provider_error.
-_REDIRECT_ERRORS = {
-    "access_denied": SignInError.ACCESS_DENIED,
-    "server_error": SignInError.PROVIDER_UNAVAILABLE,
-    "temporarily_unavailable": SignInError.PROVIDER_UNAVAILABLE,
-}
-
-
-@dataclass(frozen=True)
-class Started:
-    """The URL for the browser, and the state by which the provider's response is recognised."""
-
-    authorization_url: str
-    state: str
-    expires_at: datetime
-
-
-@dataclass(frozen=True)
-class AuthorizationResponse:
-    """The query parameters of the provider's response, empty if absent."""
-
-    state: str
-    code: str
-    error: str
-    iss: str
-
-
-@dataclass(frozen=True)
-class Completed:
-    """The user consented; the login code is redeemed for a session, for the link, or for a connect session."""
-
-    login_code: str
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The user did not sign in."""
-
-    error: SignInError
-
-
-@dataclass(frozen=True)
-class ConsentRequired:
-    """The user must consent again, at this URL."""
-
-    authorization_url: str
-
-
-@dataclass(frozen=True)
-class ReturnToApplication:
-    """The end of a connect session: the browser goes to this URL of the application."""
-
-    url: str
-
-
-class _RefusedError(Exception):
-    def __init__(self, error: SignInError) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class _GrantEndedError(Exception):
@@ -232,9 +156,9 @@ class SignIn:
     ) -> Completed | Refused | ConsentRequired:
         provider = found.name
         try:
-            consent = await self._exchange(found, request, response)
+            consent = await exchange(found, request, response)
             return Completed(await self._login_code(request, consent, client))
-        except _RefusedError as error:
+        except RefusedError as error:
             return self._refused(provider, error.error)
         except AccountIsLinkedError:
             return self._refused(provider, SignInError.ACCOUNT_IS_LINKED)
@@ -305,33 +229,6 @@ class SignIn:
         again = await self._send_to(provider, request.model_copy(update=renewed))
         return ConsentRequired(again.authorization_url)
 
-    async def _exchange(
-        self, provider: Provider, request: AuthorizationRequest, response: AuthorizationResponse
-    ) -> Consent:
-        if not provider.accepts_issuer(response.iss):
-            log.warning("redirect names another issuer", provider=provider.name)
-            raise _RefusedError(SignInError.PROVIDER_ERROR)
-        if response.error or not response.code:
-            raise _RefusedError(_REDIRECT_ERRORS.get(response.error, SignInError.PROVIDER_ERROR))
-        try:
-            identity, grant = await provider.exchange(
-                response.code,
-                code_verifier=request.code_verifier,
-                nonce=request.nonce,
-                max_age=request.max_age,
-                timeout=remaining(EXCHANGE_TIMEOUT),
-            )
-        except AuthenticationTooOldError as error:
-            raise _RefusedError(SignInError.REAUTHENTICATION_REQUIRED) from error
-        except ProviderError as error:
-            raise _RefusedError(_outcome_of(error, provider=provider.name)) from error
-        # An absent claim decides nothing: an address never identifies a user.
-        if identity.email_verified is False:
-            raise _RefusedError(SignInError.EMAIL_NOT_VERIFIED)
-        if not provider.grants_mail(grant.scopes):
-            raise _RefusedError(SignInError.MISSING_SCOPE)
-        return Consent(provider.name, identity, grant)
-
     async def _login_code(self, request: AuthorizationRequest, consent: Consent, client: Client) -> str:
         """Store the grant, for the account or pending, and return a login code, or the code of a connect session.
 
@@ -340,7 +237,7 @@ class SignIn:
         if request.connection is not None:
             code = await self._connect_sessions.park(request.connection.session_id, consent)
             if code is None:
-                raise _RefusedError(SignInError.INVALID_STATE)
+                raise RefusedError(SignInError.INVALID_STATE)
             return code
         user_id, pending_link = request.link_to, None
         if user_id is not None:
@@ -362,12 +259,3 @@ class SignIn:
 
 def _invalid_login_code() -> AppError:
     return AppError(Kind.INVALID, "invalid_hand_off", "This state is unknown, used or expired; start a new sign-in.")
-
-
-def _outcome_of(error: ProviderError, *, provider: str) -> SignInError:
-    # A refusal of our client, secret or redirect URI affects every user, and only the operator can end it.
-    level = log.error if isinstance(error, ProviderRefusedError) else log.warning
-    level("code exchange failed", provider=provider, reason=str(error))
-    if isinstance(error, ProviderUnavailableError):
-        return SignInError.PROVIDER_UNAVAILABLE
-    return SignInError.PROVIDER_ERROR

@@ -22,7 +22,7 @@ from services.auth.provider_grants.new_grants import NewGrants
 from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.providers.base import Consent
-from services.auth.sign_in.sign_in import SignInError
+from services.auth.sign_in.outcomes import SignInError
 from services.auth.sign_up import SignUpPolicy
 from services.auth.store.tables import applications, connect_sessions, grant_revocations, metadata
 from services.auth.store.transaction import Store

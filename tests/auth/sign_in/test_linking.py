@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.auth.sign_in.sign_in import SignInError
+from services.auth.sign_in.outcomes import SignInError
 from services.auth.store.tables import grant_revocations
 from tests.auth.sign_in.test_sign_in import proof, reason_of
 from tests.support.auth.client import Client

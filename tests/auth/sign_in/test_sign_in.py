@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import HTMLResponse, JSONResponse
 
 from services.auth.cipher import Cipher
-from services.auth.sign_in.sign_in import SignInError
+from services.auth.sign_in.outcomes import SignInError
 from services.auth.store.tables import provider_tokens
 from services.kit.rpc.errors import from_rpc_error
 from tests.support.auth.client import SECRET_KEY, Client, StartService

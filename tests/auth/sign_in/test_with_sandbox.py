@@ -11,7 +11,7 @@ from mailroom.auth.v1 import auth_pb2
 from pydantic import SecretStr
 
 from deploy.local.ports import Ports
-from services.auth.sign_in.sign_in import SignInError
+from services.auth.sign_in.outcomes import SignInError
 from services.kit.http.server import serve_http
 from services.kit.rpc.errors import from_rpc_error
 from services.sandbox.app import open_sandbox

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.auth.sign_in.sign_in import SignInError
+from services.auth.sign_in.outcomes import SignInError
 from services.auth.store.tables import provider_tokens
 from services.kit.rpc.errors import from_rpc_error
 from services.sandbox.settings import DEV_CLIENT_ID, DEV_CLIENT_SECRET

@@ -34,7 +34,8 @@ from services.auth.sign_in.one_time_records import (
     LoginCode,
     OneTimeRecords,
 )
-from services.auth.sign_in.sign_in import AuthorizationResponse, Completed, Refused, SignIn, SignInError
+from services.auth.sign_in.outcomes import AuthorizationResponse, Completed, Refused, SignInError
+from services.auth.sign_in.sign_in import SignIn
 from services.auth.sign_up import SignUpPolicy
 from services.auth.store.tables import grant_revocations, security_events, users
 from services.kit.settings import RedisSettings

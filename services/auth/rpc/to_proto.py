@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from mailroom.auth.v1 import auth_pb2
@@ -15,6 +16,7 @@ from services.auth.model import (
     Client,
     KeyEvent,
     RecordedEvent,
+    SecurityEvent,
     User,
 )
 from services.auth.sessions.sessions import Tokens
@@ -109,15 +111,7 @@ def key_event_to_proto(event: KeyEvent) -> auth_pb2.ApiKeyEvent:
 def audit_event_to_proto(event: AuditEvent) -> auth_pb2.AuditEvent:
     """Return the protobuf form of an event of an application."""
     return auth_pb2.AuditEvent(
-        event=auth_pb2.SecurityEvent(
-            event_id=str(event.public_id),
-            type=event.type,
-            create_time=timestamp(event.place.created_at),
-            account_id="" if event.account_id is None else str(event.account_id),
-            session_id="" if event.session_id is None else str(event.session_id),
-            email=event.email or "",
-            client=_client_to_proto(event.client),
-        ),
+        event=_event_to_proto(event.public_id, event, created_at=event.place.created_at),
         user_id="" if event.user_id is None else str(event.user_id),
         key_id=event.key_id or "",
     )
@@ -125,11 +119,16 @@ def audit_event_to_proto(event: AuditEvent) -> auth_pb2.AuditEvent:
 
 def event_to_proto(recorded: RecordedEvent) -> auth_pb2.SecurityEvent:
     """Return the protobuf form of a security event."""
-    event = recorded.event
+    return _event_to_proto(recorded.public_id, recorded.event, created_at=recorded.created_at)
+
+
+def _event_to_proto(
+    event_id: UUID, event: SecurityEvent | AuditEvent, *, created_at: datetime
+) -> auth_pb2.SecurityEvent:
     return auth_pb2.SecurityEvent(
-        event_id=str(recorded.public_id),
+        event_id=str(event_id),
         type=event.type,
-        create_time=timestamp(recorded.created_at),
+        create_time=timestamp(created_at),
         account_id="" if event.account_id is None else str(event.account_id),
         session_id="" if event.session_id is None else str(event.session_id),
         email=event.email or "",

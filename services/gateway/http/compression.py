@@ -21,7 +21,7 @@ _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[^,]*)?(?
 
 
 class Compression:
-    """The middleware that compresses responses below `/emails` for clients that accept gzip; streams are flushed."""
+    """The middleware that compresses responses of _PATHS for clients that accept gzip; streams are flushed."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -61,7 +61,7 @@ class CreatedKey(ApiKey):
 class KeyList(TypedDict):
     """The API keys of the application."""
 
-    keys: Annotated[list[ApiKey], Field(description="Newest first, revoked ones too")]
+    keys: Annotated[list[ApiKey], Field(description="Newest first: all that live, and the newest of the others")]
 
 
 class KeyEvent(TypedDict):

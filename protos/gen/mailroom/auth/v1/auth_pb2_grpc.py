@@ -1030,7 +1030,7 @@ class ApiKeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListApiKeys(self, request, context):
-        """Lists the keys of the managing key's application, revoked ones too, newest first. Idempotent.
+        """Lists the keys of the managing key's application that live, and the newest others, newest first. Idempotent.
         UNAUTHENTICATED invalid_api_key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -324,7 +324,7 @@ class ApiKeyServiceStub:
     INVALID_ARGUMENT invalid_key_rules; UNAUTHENTICATED invalid_api_key.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListApiKeysRequest, _auth_pb2.ListApiKeysResponse]
-    """Lists the keys of the managing key's application, revoked ones too, newest first. Idempotent.
+    """Lists the keys of the managing key's application that live, and the newest others, newest first. Idempotent.
     UNAUTHENTICATED invalid_api_key.
     """
     ListApiKeyEvents: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListApiKeyEventsRequest, _auth_pb2.ListApiKeyEventsResponse]
@@ -379,7 +379,7 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.ListApiKeysRequest,
         context: _aio.ServicerContext[_auth_pb2.ListApiKeysRequest, _abc.Awaitable[_auth_pb2.ListApiKeysResponse]],
     ) -> _abc.Awaitable[_auth_pb2.ListApiKeysResponse]:
-        """Lists the keys of the managing key's application, revoked ones too, newest first. Idempotent.
+        """Lists the keys of the managing key's application that live, and the newest others, newest first. Idempotent.
         UNAUTHENTICATED invalid_api_key.
         """
 

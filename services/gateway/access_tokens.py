@@ -67,12 +67,14 @@ class AccessTokens:
 
 
 def _caller_of(token: str, claims: dict[str, Any]) -> Caller:
+    actor = actor_key_id(claims) or ""
     return Caller(
         str(claims["sub"]),
         str(claims.get("sid", "")),
         int(claims["exp"]),
         token,
-        actor_key_id=actor_key_id(claims) or "",
+        actor_key_id=actor,
+        application_id=str(claims.get("client_id", "")) if actor else "",
         scopes=known_scopes(str(claims.get("scope", "")).split()),
     )
 

@@ -26,9 +26,10 @@ class Caller:
     token: str = field(repr=False)
     # The API key that a user's access token was exchanged for; empty for one of a session.
     actor_key_id: str = ""
+    # The application of an API key, and of the one that a token was exchanged for.
+    application_id: str = ""
     # Of an API key only.
     key_id: str = ""
-    application_id: str = ""
     # Whether the key is limited to some mailboxes.
     is_limited: bool = False
     # Of an API key, and of an exchanged token.

@@ -51,6 +51,16 @@ class TestGoodToken:
         assert await status(gateway, gateway.auth.keys[0].sign(claims_of("ada"), typ="application/AT+JWT")) == 200
 
 
+    async def test_names_the_application_only_if_it_was_exchanged_for_its_key(
+        self, services: Services, auth: FakeAuth
+    ) -> None:
+        tokens = AccessTokens(auth_key_set(services.sessions), issuer=ISSUER, audience=ISSUER)
+        exchanged = await tokens.read(auth.access_token("ada", client_id="an application", act={"sub": "key:k1"}))
+        assert (exchanged.actor_key_id, exchanged.application_id) == ("k1", "an application")
+        own = await tokens.read(auth.access_token("ada", client_id="mailroom"))
+        assert (own.actor_key_id, own.application_id) == ("", "")
+
+
 class TestTokenThatComesAgain:
     """A remembered token is accepted no longer than another one."""
 

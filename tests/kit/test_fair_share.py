@@ -68,6 +68,30 @@ class TestSlots:
             assert (refused.value.kind, refused.value.reason) == (Kind.RATE_LIMITED, "too_many_requests")
             assert refused.value.metadata == {"retry_after": "1"}
 
+    async def test_are_bounded_per_group_and_go_to_others_that_wait_behind_it(self) -> None:
+        share = FairShare(3, per_user=1, per_group=2, waiting=9, work="tests")
+        ends, began = {name: asyncio.Event() for name in "abcd"}, list[str]()
+
+        async def do(user: str, group: str) -> None:
+            async with share.of(user, group=group):
+                began.append(user)
+                await ends[user].wait()
+
+        tasks = [
+            asyncio.create_task(do(user, group)) for user, group in (("a", "g"), ("b", "g"), ("c", "g"), ("d", ""))
+        ]
+        await settled()
+        assert began == ["a", "b", "d"]
+        ends["d"].set()
+        await settled()
+        assert began == ["a", "b", "d"]
+        ends["a"].set()
+        await settled()
+        assert began == ["a", "b", "d", "c"]
+        for end in ends.values():
+            end.set()
+        await asyncio.gather(*tasks)
+
     async def test_of_requests_that_are_given_up_go_to_others(self) -> None:
         work = Work(FairShare(1, per_user=1, waiting=9, work="tests"))
         async with waiting(work, "abcd") as tasks:

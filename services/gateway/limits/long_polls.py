@@ -6,8 +6,8 @@ from typing import Protocol
 from grpc import aio
 
 from services.gateway.caller import Caller
+from services.gateway.limits.shares import CallerShare
 from services.gateway.revocations import Revocations
-from services.kit.fair_share import FairShare
 from services.kit.rpc.client import DEFAULT_TIMEOUT, call
 
 # Open calls of a user, such as one per tab of a browser, and of all users.
@@ -16,7 +16,6 @@ MOST_POLLS = 512
 
 
 class _Waiting(Protocol):
-    user_id: str
     wait_seconds: int
 
 
@@ -29,9 +28,7 @@ class LongPolls:
     def __init__(self, stop: asyncio.Event, *, revocations: Revocations) -> None:
         self._stop = stop
         self._revocations = revocations
-        self._share = FairShare(
-            MOST_POLLS, per_user=POLLS_PER_USER, waiting=0, work="requests with Prefer: wait are open"
-        )
+        self._share = CallerShare(MOST_POLLS, per_user=POLLS_PER_USER, work="requests with Prefer: wait are open")
 
     async def ask[Request: _Waiting, Response](
         self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request, *, caller: Caller
@@ -42,7 +39,7 @@ class LongPolls:
         """
         if not request.wait_seconds:
             return await call(method, request)
-        async with self._share.of(request.user_id):
+        async with self._share.of(caller):
             return await self.wait(method, request, caller=caller)
 
     @property

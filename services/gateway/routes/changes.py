@@ -64,7 +64,7 @@ async def list_changes(
         include_labels=True,
     )
     # A call that waits brings the first change that comes, and has a share of its own.
-    async with nullcontext() if wait_seconds else shares.messages.of(caller.user_id):
+    async with nullcontext() if wait_seconds else shares.messages.of(caller):
         page = await polls.ask(services.messages.ListChanges, request, caller=caller)
         return json_response_from(_body(page), headers=applied(wait_seconds))
 
@@ -104,7 +104,7 @@ async def stream_changes(
         include_labels=True,
     )
     events = follow(request, services=services, polls=polls, shares=shares, caller=caller)
-    return EventStream(events, share=shares.streams.of(caller.user_id))
+    return EventStream(events, share=shares.streams.of(caller))
 
 
 async def follow(
@@ -118,7 +118,7 @@ async def follow(
 ) -> AsyncGenerator[bytes]:
     """Yield the changes after a position, and heartbeats where there are none, while the caller's token is valid."""
     while True:
-        async with nullcontext() if request.wait_seconds else shares.messages.of(request.user_id):
+        async with nullcontext() if request.wait_seconds else shares.messages.of(caller):
             page = await polls.wait(services.messages.ListChanges, request, caller=caller)
             has_news = page.position != request.since
             found = event("changes", to_json(_body(page)), event_id=page.position) if has_news else HEARTBEAT

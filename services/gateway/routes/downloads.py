@@ -72,7 +72,7 @@ async def get_raw_email(
     """Download one message as it was sent (RFC 5322), from the provider or from mail's cache."""
     request = DownloadRawRequest(user_id=caller.user_id, message_id=email_id, condition=condition)
     parts = stream(services.messages.DownloadRaw, request, first_seconds=_FIRST_BYTE_SECONDS)
-    return Download(parts, share=shares.downloads.of(caller.user_id))
+    return Download(parts, share=shares.downloads.of(caller))
 
 
 @router.get(
@@ -97,7 +97,7 @@ async def get_attachment(
         user_id=caller.user_id, message_id=email_id, attachment_id=attachment_id, condition=condition
     )
     parts = stream(services.messages.DownloadAttachment, request, first_seconds=_FIRST_BYTE_SECONDS)
-    return Download(parts, share=shares.downloads.of(caller.user_id))
+    return Download(parts, share=shares.downloads.of(caller))
 
 
 def pictures_of(message: GetMessageResponse) -> Mapping[str, str]:

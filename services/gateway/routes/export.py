@@ -49,7 +49,7 @@ async def export_emails(
     )
     parts = stream(services.messages.ExportMessages, request)
     lines = _lines(parts, safe_html, user_id=caller.user_id)
-    return JsonLines(lines, filename="emails.ndjson", share=shares.exports.of(caller.user_id))
+    return JsonLines(lines, filename="emails.ndjson", share=shares.exports.of(caller))
 
 
 async def _lines(

@@ -50,7 +50,7 @@ async def get_email(
     email_id: EmailId,
 ) -> Response:
     """Get one message with headers, bodies and attachments."""
-    async with shares.messages.of(caller.user_id):
+    async with shares.messages.of(caller):
         answer = await call(
             services.messages.GetMessage, mail_pb2.GetMessageRequest(user_id=caller.user_id, message_id=email_id)
         )

@@ -54,7 +54,7 @@ async def get_thread(
     request = mail_pb2.GetThreadRequest(
         user_id=caller.user_id, mailbox=conversions.selector_of(query), thread_id=thread_id
     )
-    async with shares.messages.of(caller.user_id):
+    async with shares.messages.of(caller):
         answer = await call(services.messages.GetThread, request)
         emails = [conversions.email_summary(message) for message in answer.messages]
         return json_response_from({**_thread(answer.thread), "emails": emails})

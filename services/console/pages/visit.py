@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import urlencode
@@ -55,6 +56,11 @@ class Visit:
         self.console = console_of(request)
         self._calls: list[Call] = []
         self._renews = renews
+
+    @property
+    def now(self) -> datetime:
+        """The time at the console."""
+        return datetime.fromtimestamp(self.console.clock(), UTC)
 
     async def ask(self, call: Call) -> Json:
         """Make a call. Raises GatewayError."""

@@ -1,6 +1,5 @@
 """The feed of a mailbox, as it grows."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -35,7 +34,7 @@ async def show_changes(visit: Visited, mailbox_id: str, since: Since = "") -> Re
 async def wait_for_changes(visit: Watched, mailbox_id: str, since: Since) -> Response:
     """Wait for changes after a position: they go above those that the page shows, and the next wait begins."""
     page = await visit.ask(calls.list_changes(mailbox_id, since=since, wait=_WAIT))
-    seen = datetime.fromtimestamp(visit.console.clock(), UTC).isoformat()
+    seen = visit.now.isoformat()
     return visit.show(
         "parts/changes.html", changes=page["changes"], since=page["next_since"], mailbox_id=mailbox_id, seen=seen
     )

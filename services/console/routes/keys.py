@@ -1,6 +1,6 @@
 """API keys of the application, and what happened to them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from fastapi import APIRouter, Response
 
@@ -33,7 +33,7 @@ async def create_key(visit: Visited) -> Response:
     days = first(form, "days", "0")
     expires_at = None
     if days in dict(_LIFETIMES) and days != "0":
-        expires_at = (_now(visit) + timedelta(days=int(days))).isoformat()
+        expires_at = (visit.now + timedelta(days=int(days))).isoformat()
     call = calls.create_key(first(form, "name").strip(), scopes=scopes, expires_at=expires_at)
     try:
         created = await visit.ask(call)
@@ -50,7 +50,7 @@ async def show_key(visit: Visited, key_id: str) -> Response:
     events = (await visit.ask(calls.list_key_events(key_id)))["events"]
     keys = (await visit.ask(calls.list_keys()))["keys"]
     key = next((key for key in keys if key["id"] == key_id), None)
-    return visit.show("key.html", key=key, key_id=key_id, events=events, word=_word(key, _now(visit)) if key else "")
+    return visit.show("key.html", key=key, key_id=key_id, events=events, word=_word(key, visit.now) if key else "")
 
 
 @router.post("/keys/{key_id}/revoke")
@@ -63,7 +63,7 @@ async def revoke_key(visit: Visited, key_id: str) -> Response:
 
 async def _show(visit: Visit, *, failure: RefusedError | None = None) -> Response:
     found = (await visit.ask(calls.list_keys()))["keys"]
-    now = _now(visit)
+    now = visit.now
     rows = [(key, _word(key, now)) for key in found]
     rows.sort(key=lambda row: row[1] != "Active")
     return visit.show(
@@ -75,10 +75,6 @@ async def _show(visit: Visit, *, failure: RefusedError | None = None) -> Respons
         lifetimes=_LIFETIMES,
         failure=None if failure is None else explain(failure),
     )
-
-
-def _now(visit: Visit) -> datetime:
-    return datetime.fromtimestamp(visit.console.clock(), UTC)
 
 
 def _word(key: Json, now: datetime) -> str:

@@ -1,7 +1,6 @@
 """Mailboxes: their states, syncs, verification, and the end of a connection."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -109,17 +108,13 @@ async def disconnect(visit: Visited, mailbox_id: str) -> Response:
     return visit.go("/mailboxes", done="disconnect")
 
 
-def _now(visit: Visit) -> datetime:
-    return datetime.fromtimestamp(visit.console.clock(), UTC)
-
-
 async def _row(visit: Visit, mailbox: Json) -> Json:
     """Return a mailbox with its newest sync, in words."""
     found, _ = await visit.attempt(calls.list_syncs(mailbox["mailbox_id"], limit=1))
     sync = found["syncs"][0] if found and found["syncs"] else None
     return {
         "mailbox": mailbox,
-        "state": mailbox_state(mailbox, sync, _now(visit)),
+        "state": mailbox_state(mailbox, sync, visit.now),
         "progress": None if sync is None else progress(sync),
         "is_live": sync is not None and sync["ended_at"] is None,
     }
@@ -135,8 +130,8 @@ async def _state(visit: Visit, mailbox: Json) -> Json:
         whole, _ = await visit.attempt(calls.get_sync(newest["id"]))
         letters = whole["dead_letters"] if whole else []
     return {
-        "state": mailbox_state(mailbox, newest, _now(visit)),
-        "syncs": [(sync, sync_state(sync, _now(visit))) for sync in syncs],
+        "state": mailbox_state(mailbox, newest, visit.now),
+        "syncs": [(sync, sync_state(sync, visit.now)) for sync in syncs],
         "newest": newest,
         "progress": None if newest is None else progress(newest),
         "dead_letters": [(letter, explain(letter["reason"], None)[0]) for letter in letters],

@@ -1,6 +1,6 @@
 """Webhooks of the application: endpoints, secrets, and what was sent to them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -22,6 +22,7 @@ _KNOWN_EVENTS = frozenset(event for events in EVENTS.values() for event in event
 # Seconds for which the secret before signs on, and for how long ago events are sent again.
 _OVERLAPS = (("86400", "A day"), ("3600", "An hour"), ("0", "Not at all"))
 _AGES = (("1", "The last hour"), ("24", "The last day"), ("168", "The last week"))
+_HOURS = dict(_AGES)
 _NEW: Json = {"url": "", "events": [], "mailbox_ids": None, "description": "", "backfill": False, "order": "mailbox"}
 
 
@@ -146,7 +147,7 @@ async def replay(visit: Visited, webhook_id: str) -> Response:
     """Send again what followed a position, or what happened in the last hours."""
     form = await visit.form()
     hours = first(form, "hours")
-    begin = datetime.fromtimestamp(visit.console.clock(), UTC) - timedelta(hours=int(hours) if hours in _HOURS else 1)
+    begin = visit.now - timedelta(hours=int(hours) if hours in _HOURS else 1)
     since = first(form, "position").strip() or begin.isoformat(timespec="seconds")
     await visit.ask(calls.replay_webhook(webhook_id, since=since))
     return visit.go(f"/webhooks/{webhook_id}", done="webhook_replay")
@@ -158,9 +159,6 @@ async def retry_delivery(visit: Visited, webhook_id: str, delivery_id: str) -> R
     await visit.form()
     await visit.ask(calls.retry_delivery(webhook_id, delivery_id))
     return visit.go(f"/webhooks/{webhook_id}", done="webhook_retry")
-
-
-_HOURS = dict(_AGES)
 
 
 async def _list(visit: Visit, *, values: Json, failure: Explanation | None = None) -> Response:

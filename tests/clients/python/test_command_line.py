@@ -253,6 +253,16 @@ class TestSignIn:
         code, _, told = run("mailboxes", token=None)
         assert (code, "profiles.json is damaged" in told) == (exit_codes.FAILED, True)
 
+    def test_tells_of_a_file_that_can_be_neither_read_nor_written(self, run: Run, config: Path) -> None:
+        config.mkdir(parents=True)
+        code, _, told = run("mailboxes", token=None)
+        assert (code, "profiles.json cannot be read: Is a directory" in told) == (exit_codes.FAILED, True)
+        config.rmdir()
+        config.parent.rmdir()
+        config.parent.write_text("no directory")
+        code, _, told = run("login", "--token", "mine", token=None)
+        assert (code, told.startswith("mailroom: ")) == (exit_codes.FAILED, True)
+
     def test_quotes_no_token_that_cannot_be_sent(self, run: Run) -> None:
         code, shown, told = run("mailboxes", token="mr_secr\u00e9t")
         assert (code, shown) == (exit_codes.FAILED, "")
@@ -330,6 +340,18 @@ def test_an_id_may_look_like_an_option(run: Run, gateway: ServedGateway, id_: st
 def test_a_number_has_digits_of_ascii(run: Run) -> None:
     code, _, told = run("sync", "--count", "\u00b2")
     assert (code, "is a number or all" in told) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("listen --forward-to http://[", 2),
+        # A time that no UTC has is the server's to refuse.
+        ("webhooks replay w1 --since 0001-01-01T00:00+14:00", exit_codes.FAILED),
+    ],
+)
+def test_an_argument_that_cannot_be_read_ends_in_no_traceback(run: Run, command: str, expected: int) -> None:
+    assert run(*command.split())[0] == expected
 
 
 @pytest.mark.parametrize("command", ["sync", "listen --forward-to http://localhost"])

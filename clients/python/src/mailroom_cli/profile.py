@@ -46,6 +46,8 @@ class Profiles:
             found: dict[str, dict[str, str]] = json.loads(self.path.read_text())
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise CommandError(f"{self.path} cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise self._damaged(str(error)) from error
         if not isinstance(found, dict) or not all(isinstance(profile, dict) for profile in found.values()):
@@ -56,12 +58,15 @@ class Profiles:
         return CommandError(f"{self.path} is damaged ({reason}): correct or remove it")
 
     def _write(self, profiles: Mapping[str, Mapping[str, str | None]]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".new")
-        beside.touch(_OWNER_ONLY)
-        beside.chmod(_OWNER_ONLY)
-        beside.write_text(json.dumps(profiles, indent=2) + "\n")
-        beside.replace(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            beside.touch(_OWNER_ONLY)
+            beside.chmod(_OWNER_ONLY)
+            beside.write_text(json.dumps(profiles, indent=2) + "\n")
+            beside.replace(self.path)
+        except OSError as error:
+            raise CommandError(f"{self.path} cannot be written: {error.strerror}") from error
 
 
 def profiles_of_user(environment: Mapping[str, str]) -> Profiles:

@@ -55,8 +55,7 @@ def _check(url: str, events: "Sequence[str]", secret: str) -> None:
 
     from mailroom_cli.forwarding import EVENTS
 
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_url(url):
         raise typer.BadParameter("is a URL: http://localhost:3000/mailroom", param_hint="--forward-to")
     if unknown := set(events) - {*EVENTS}:
         raise typer.BadParameter(f"{min(unknown)} is none of {', '.join(EVENTS)}", param_hint="--event")
@@ -64,6 +63,14 @@ def _check(url: str, events: "Sequence[str]", secret: str) -> None:
         signed_headers("", b"", at=0, secret=secret)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--secret") from error
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _mailboxes(client: "Mailroom", name: str | None, *, needs_one: bool) -> "dict[UUID, str]":

@@ -209,7 +209,7 @@ def _ids(client: "Mailroom", names: list[str] | None) -> list[str] | None:
 def _moment(since: str) -> str | datetime:
     try:
         return datetime.fromisoformat(since).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return since
 
 

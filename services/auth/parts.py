@@ -24,8 +24,9 @@ from services.auth.applications.token_exchange import TokenExchange
 from services.auth.cipher import cipher_of
 from services.auth.provider_grants.accounts import Accounts
 from services.auth.provider_grants.disconnect import Disconnections
+from services.auth.provider_grants.grant_refresh import LOCK_LEASE, LOCK_WAIT
 from services.auth.provider_grants.new_grants import NewGrants
-from services.auth.provider_grants.provider_tokens import LOCK_LEASE, LOCK_WAIT, ProviderTokens
+from services.auth.provider_grants.provider_tokens import ProviderTokens
 from services.auth.provider_grants.recent_revocations import RecentRevocations
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.provider_grants.revocations import GrantRevocations

@@ -50,7 +50,6 @@ class TestGoodToken:
     async def test_may_have_the_long_form_of_its_type(self, gateway: Gateway) -> None:
         assert await status(gateway, gateway.auth.keys[0].sign(claims_of("ada"), typ="application/AT+JWT")) == 200
 
-
     async def test_names_the_application_only_if_it_was_exchanged_for_its_key(
         self, services: Services, auth: FakeAuth
     ) -> None:

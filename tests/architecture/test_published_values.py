@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from mailroom_client import events as client_events
 
-from services.auth.sign_in.sign_in import SignInError
+from services.auth.sign_in.outcomes import SignInError
 from services.console.words import refusals
 from services.console.words.webhooks import DELIVERY_STATES, EVENTS
 from services.gateway.schemas import changes, emails, syncs, webhooks

@@ -217,7 +217,7 @@ class TestLook:
             hears(None, selected(2_005, next_uid=2_012)),
             *[hears(None, found(2_011)), hears(None, fetched(2_011))] * 2,
         ]
-        pages, state = await look(script, state=KNOWN, known=3)
+        pages, state = await look(script, state=KNOWN, known=3, offers=b"OBJECTID")
         assert keys_of(pages[:2]) == [*range(10, 2_012)]
         assert (all(page.covers is None for page in pages), state.uid_next) == (True, 2_012)
 

@@ -22,7 +22,9 @@ _UU_NAMES = {"x-uuencode", "uuencode", "x-uue", "uue"}
 _QP_PADDED = re.compile(rb"\n(?:(?<=[ \t]\n)|(?<=[ \t]\r\n))")
 _FOREIGN_SHARE = 0.1
 _SHORTEST_SURE_LINE = 60
-_FOOTER_LINE = re.compile(rb"\n(?:[_-]{4,}\s|[^\n]{0,998}?[^A-Za-z0-9+/=_\s-])")
+# A line that separates a footer or a signature, or one with a character that base64 does not have.
+_FOOTER_LINE = re.compile(rb"\n(?:(?P<separator>[_-]{4,}\s|--[ \t]*\r?\n)|[^\n]{0,998}?[^A-Za-z0-9+/=_\s-])")
+_SURE_LINE = re.compile(rb"^[A-Za-z0-9+/]{%d,}=*\r?$" % _SHORTEST_SURE_LINE, re.MULTILINE)
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -127,7 +129,11 @@ def _cut_footer(body: bytes) -> bytes:
     if not body.translate(None, _BASE64_LETTERS + b"\r\n") and b"____" not in body and b"----" not in body:
         return body
     footer = _FOOTER_LINE.search(body)
-    return body[: footer.start()] if footer and _is_not_base64(body[footer.start() :]) else body
+    if footer is None:
+        return body
+    text = body[footer.start() :].lstrip(b"_- \t\r\n")
+    is_text = not _SURE_LINE.search(text) if footer["separator"] else _is_not_base64(text)
+    return body[: footer.start()] if text and is_text else body
 
 
 def _is_utf8(data: bytes) -> bool:

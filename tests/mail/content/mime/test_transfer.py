@@ -85,6 +85,12 @@ class TestLyingBase64:
             (b"SGVs bG8s\n IHdv\ncmxk\n", b"Hello, world"),
             (b"SGVsbG8h\n____\nTo unsubscribe, write to us: x@example.com\n", b"Hello!"),
             (b"SGVsbG8h\nMailing list x, y and z\n", b"Hello!"),
+            (b"SGVsbG8h\r\n-- \r\nAnn Smith\r\n", b"Hello!"),
+            (
+                b"SGVsbG8h\n" + 47 * b"_" + b"\nnews mailing list\nnews@lists.example.org\n"
+                b"https://lists.example.org/mailman/listinfo/news\n",
+                b"Hello!",
+            ),
             (b"Q2Fm6SE=", b"Caf\xe9!"),
             (base64.b64encode("Привет, мир".encode("koi8-r")), "Привет, мир".encode("koi8-r")),
             (base64.encodebytes("Привет".encode("utf-16")), "Привет".encode("utf-16")),
@@ -92,6 +98,10 @@ class TestLyingBase64:
     )
     def test_real_base64_is_decoded(self, body: bytes, decoded: bytes) -> None:
         assert decode_transfer(body, "base64", is_text=True) == decoded
+
+    def test_no_base64_behind_a_separator_is_cut_off(self) -> None:
+        body = b"SGVsbG8h\n----\n" + 20 * b"SGVs" + b"\n"
+        assert decode_transfer(body, "base64", is_text=True).endswith(20 * b"Hel")
 
     @settings(max_examples=300, deadline=None)
     @given(text=st.text(min_size=1, max_size=300), codec=st.sampled_from(["utf-8", "utf-16", "cp1251", "gb18030"]))

@@ -33,7 +33,6 @@ class ObservedHistory[P: MailFolders = FakeFolders]:
     mailbox_id: int
     provider: P
     limits: HistoryLimits = SMALL
-    ignores_old: bool = False
     cut_in: int | None = None
     commits_cut: bool = False
     revision: int = 0
@@ -50,7 +49,6 @@ class ObservedHistory[P: MailFolders = FakeFolders]:
             reading=self._reading,
             writing=self._writing,
             limits=self.limits,
-            ignores_old=self.ignores_old,
         )
 
     @asynccontextmanager

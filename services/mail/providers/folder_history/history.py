@@ -29,11 +29,7 @@ log = structlog.get_logger()
 
 
 class FolderHistory:
-    """The history of one mailbox. Methods raise ProviderError, and what `writing` raises when the mailbox is lost.
-
-    With `ignores_old`, old messages that have never been listed stay unknown when they move. It is for a copy of the
-    newest messages, and only while no listing is under way.
-    """
+    """The history of one mailbox. Methods raise ProviderError, and what `writing` raises when the mailbox is lost."""
 
     def __init__(
         self,
@@ -43,14 +39,12 @@ class FolderHistory:
         reading: Callable[[], AbstractAsyncContextManager[Connection]],
         writing: Callable[[], AbstractAsyncContextManager[Connection]],
         limits: HistoryLimits = _LIMITS,
-        ignores_old: bool = False,
     ) -> None:
         self._mailbox_id = mailbox_id
         self._folders = folders
         self._reading = reading
         self._writing = writing
         self._limits = limits
-        self._ignores_old = ignores_old
 
     async def step(self) -> bool:
         """Do the next step of the pass, or begin one; return whether it has ended."""
@@ -84,7 +78,6 @@ class FolderHistory:
             writing=self._writing,
             limits=self._limits,
             state=state,
-            ignores_old=self._ignores_old,
         )
 
 

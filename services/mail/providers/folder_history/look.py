@@ -202,9 +202,6 @@ async def _put_some(context: PassContext, known: KnownFolder, items: Sequence[It
     ids = {item.key: item.external_id for item in changed if item.external_id is not None}
     if changed and not context.state.is_baseline:
         new = [item for item in changed if item.key not in stored]
-        moved = await _put_moved(context, known, [item for item in new if item.external_id is None])
-        changed = [item for item in changed if item.key not in moved]
-        new = [item for item in new if item.key not in moved]
         await identify_twins(context, ((item.size, item.arrived_at) for item in new))
         ids |= await _identify(context, known, [item.key for item in new if item.external_id is None])
     if changed or last is not None:
@@ -226,18 +223,6 @@ async def _changed(
 
 def _differs(item: Item, stored: Location | None) -> bool:
     return stored is None or stored.gone_in is not None or stored.marks != item.marks
-
-
-async def _put_moved(context: PassContext, known: KnownFolder, new: Sequence[Item]) -> set[str]:
-    """Store new messages that have moved here and have no id yet: outside of the copy nothing has to know of them."""
-    if not new or not context.ignores_old:
-        return set()
-    async with context.writing() as connection:
-        keys = await locations.take_moved(connection, context.mailbox_id, new)
-        moved = [item for item in new if item.key in keys]
-        await locations.put(connection, context.mailbox_id, known.folder_id, known.generation, moved, {})
-        await folders.count(connection, context.mailbox_id, known.folder_id, len(moved))
-    return keys
 
 
 async def _identify(context: PassContext, known: KnownFolder, keys: Sequence[str]) -> dict[str, str]:

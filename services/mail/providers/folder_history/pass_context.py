@@ -55,8 +55,6 @@ class PassContext:
     writing: Callable[[], AbstractAsyncContextManager[Connection]]
     limits: HistoryLimits
     state: HistoryState
-    # Whether messages that are outside of the copy stay there when they move.
-    ignores_old: bool = False
 
     @asynccontextmanager
     async def recording(

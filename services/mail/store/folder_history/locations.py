@@ -185,42 +185,6 @@ async def of_earlier_generations(
     return [location_of(row) for row in rows]
 
 
-async def take_moved(connection: Connection, mailbox_id: int, items: Sequence[Item]) -> set[str]:
-    """Delete locations without an id that are gone and equal these new messages in size and arrival, one for each.
-
-    Return the keys of these messages: they have moved, and nothing but their place is known. A message whose size a
-    gone message with an id has is not taken for one of them.
-    """
-    rows = await connection.fetch(
-        """
-        WITH wanted AS (
-            SELECT g.key, g.size, g.arrived_at,
-                row_number() OVER (PARTITION BY g.size, g.arrived_at ORDER BY g.key) AS place
-            FROM unnest($2::text[], $3::bigint[], $4::timestamptz[]) AS g(key, size, arrived_at)
-            WHERE NOT EXISTS (
-                SELECT FROM mail_locations l WHERE l.mailbox_id = $1 AND l.size = g.size AND l.gone_in IS NOT NULL
-                    AND l.external_id IS NOT NULL)
-        ), gone AS (
-            SELECT l.folder_id, l.generation, l.key, l.size, l.arrived_at,
-                row_number() OVER (PARTITION BY l.size, l.arrived_at ORDER BY l.folder_id, l.generation, l.key) AS place
-            FROM mail_locations l
-            WHERE l.mailbox_id = $1 AND l.gone_in IS NOT NULL AND l.external_id IS NULL AND l.size = ANY($3::bigint[])
-        ), taken AS (
-            DELETE FROM mail_locations d USING gone, wanted
-            WHERE d.mailbox_id = $1 AND (d.folder_id, d.generation, d.key) = (gone.folder_id, gone.generation, gone.key)
-                AND (gone.size, gone.arrived_at, gone.place) = (wanted.size, wanted.arrived_at, wanted.place)
-            RETURNING wanted.key
-        )
-        SELECT key FROM taken
-        """,
-        mailbox_id,
-        [item.key for item in items],
-        [item.size for item in items],
-        [item.arrived_at for item in items],
-    )
-    return {row["key"] for row in rows}
-
-
 async def identified(
     connection: Connection, mailbox_id: int, folder_id: int, generation: int, *, limit: int
 ) -> list[Location]:

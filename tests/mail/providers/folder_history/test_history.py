@@ -312,20 +312,6 @@ class TestMove:
         assert await equals(begun)
         assert begun.deleted == []
 
-    async def test_of_a_message_outside_of_the_copy_says_nothing(self, observed: ObservedHistory) -> None:
-        observed.ignores_old = True
-        observed.provider.create("Work")
-        for content in "ab":
-            observed.provider.add("Inbox", content)
-        await observed.look()
-        observed.provider.remove("Inbox", 1)
-        await observed.look()
-        # Seen as gone before it turns up: a look at Work comes after that of the inbox.
-        observed.provider.add("Work", "a")
-        await observed.look()
-        await observed.follow()
-        assert (observed.copy, observed.provider.identified) == ({}, [])
-
     async def test_in_a_complete_copy_is_found_without_an_id(self, observed: ObservedHistory) -> None:
         observed.provider.create("Work")
         observed.provider.add("Inbox", "a")

@@ -20,8 +20,11 @@ from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.identity import id_by_content
 from services.mail.providers.imap.look_plan import FolderState, key_of
+from services.mail.providers.imap.marks import MarksCheck, unnumbered_folders
 from services.mail.providers.imap.session import ImapSession
 from services.mail.store.connection import Pool
+from services.mail.store.folder_history import folders
+from services.mail.store.folder_history.folders import Overview
 from tests.mail.conftest import migrate, settings_of
 from tests.support.folder_history.observed_history import ObservedHistory
 from tests.support.imap.scripted_server import client_tls
@@ -158,6 +161,32 @@ class TestHistory:
         await mailbox.change("flags", "remove", "\\Seen", "mailbox", "INBOX", "uid", "1")
         assert await mailbox.equals()
         assert len(mailbox.observed.added) == len(mailbox.observed.deleted) == 1
+
+    async def test_finds_marks_by_searches_where_they_have_no_numbers(self, mailbox: Mailbox) -> None:
+        check = MarksCheck(mailbox.observed.pool, hidden_marks=frozenset())
+
+        async def overview() -> Overview:
+            async with mailbox.observed.pool.acquire() as reading:
+                return await folders.overview(reading, mailbox.observed.mailbox_id)
+
+        async def finds_nothing() -> bool:
+            async with mailbox.session.connection() as connection:
+                return await check.finds_nothing(connection, mailbox.observed.mailbox_id, await overview())
+
+        assert await mailbox.equals()
+        async with mailbox.session.connection() as connection:
+            has_numbers = connection.has("CONDSTORE")
+        assert bool(unnumbered_folders((await overview()).folders)) is not has_numbers
+        if has_numbers:
+            return
+        for flags in ("\\Answered", "$Label1", "\\Seen"):
+            assert await finds_nothing()
+            await mailbox.change("flags", "add", flags, "mailbox", "Work", "uid", "2")
+            assert not await finds_nothing()
+            await mailbox.observed.pool.execute(
+                "UPDATE mail_folders SET state = jsonb_set(state::jsonb, '{marks_at}', '0')::text"
+            )
+            assert await mailbox.equals()
 
     async def test_keeps_ids_of_moved_messages(self, mailbox: Mailbox) -> None:
         await mailbox.change("move", "Work", "mailbox", "INBOX", "uid", "1:2")

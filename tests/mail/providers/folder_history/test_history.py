@@ -11,7 +11,7 @@ from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.folder_history.model import Phase
 from services.mail.providers.folder_history.pass_context import HistoryLimits
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, KeyRange, Page
-from services.mail.store.folder_history import locations
+from services.mail.store.folder_history import folders, locations
 from tests.support.folder_history.fake_folders import FakeFolders, arrival_of, key_of
 from tests.support.folder_history.observed_history import SMALL, ObservedHistory
 from tests.support.mail.logged_pool import LoggedPool
@@ -605,6 +605,16 @@ class TestFolder:
         await begun.settle()
         assert begun.deleted == []
 
+    async def test_that_works_again_has_not_failed(self, begun: ObservedHistory) -> None:
+        """Three failures in a row leave a folder out of a pass."""
+        async with begun.pool.acquire() as connection:
+            for _ in range(2):
+                await folders.fail(connection, begun.mailbox_id, 1, pass_number=9, skips=False, is_refused=False)
+            failed = (await folders.all_of(connection, begun.mailbox_id))[0]
+            await folders.go_on(connection, begun.mailbox_id, 1, token="next", state=None, more=0, pass_number=9)
+            [inbox, _] = await folders.all_of(connection, begun.mailbox_id)
+        assert (failed.failures, inbox.failures, inbox.failing_for, inbox.token) == (2, 0, None, "next")
+
     async def test_that_fails_keeps_no_other_from_being_read(self, begun: ObservedHistory) -> None:
         begun.provider.failing.add("Inbox")
         begun.provider.add("Work", "new")
@@ -621,6 +631,7 @@ class TestRestart:
         await begun.settle()
         assert await equals(begun)
         assert (begun.deleted, begun.added) == (["b"], ["new"])
+        assert all(known == stored for known, stored in await begun.counts())
 
     async def test_shows_messages_meanwhile(self, begun: ObservedHistory) -> None:
         begun.provider.reset("Inbox")

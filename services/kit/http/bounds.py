@@ -57,6 +57,9 @@ class Bounds:
     # Every so many seconds of a body bring so many bytes per second, or its end.
     body_seconds: float = 20.0
     body_rate: int = 1_000
+    # Seconds without a request after which a connection is closed: more than load balancers keep theirs (60 s; 600 s at
+    # most), so that none sends a request into a connection that is being closed.
+    idle_seconds: int = 620
     # Seconds in which a client takes some of a response that fills its buffers.
     stall_seconds: float = 60.0
     # Bytes of responses that clients have not taken, of all connections together.

@@ -87,6 +87,7 @@ async def serve_http(
         server_header=False,
         proxy_headers=False,
         lifespan="off",
+        timeout_keep_alive=bounds.idle_seconds,
         timeout_graceful_shutdown=drain_seconds,
     )
     server = _Server(config)

@@ -390,6 +390,17 @@ class TestConnections:
             assert status_of(await reader.read()) == 200
             assert await idle[0].read() == b""
 
+    async def test_without_a_request_are_closed(self) -> None:
+        async with served(Bounds(idle_seconds=1)) as connect:
+            reader, writer = await connect()
+            writer.write(GET + b"\r\n")
+            # uvicorn's own bound is 5 s.
+            async with asyncio.timeout(4.5):
+                assert status_of(await reader.read()) == 200
+
+    def test_are_kept_for_longer_than_load_balancers_keep_them(self) -> None:
+        assert Bounds().idle_seconds > 600
+
     async def test_that_send_half_a_body_lock_no_client_out(self) -> None:
         async with served(Bounds(connections_per_address=20)) as connect:
             slow = [await connect() for _ in range(20)]

@@ -31,7 +31,7 @@ class Timing:
     # All feeds are compared with all cursors: finds what news did not tell. Where it finds nothing the next look is
     # later, up to `rest`: at rest looks are most of what webhooks cost.
     look: float = 10.0
-    rest: float = 120.0
+    rest: float = 30.0
     # Failed events whose time has come.
     due: float = 1.0
     # News that come together are looked up together.

@@ -99,6 +99,6 @@ class TestNews:
 
 class TestLooks:
     def test_are_rare_while_they_find_nothing(self) -> None:
-        pauses = accumulate(range(5), lambda pause, _: DEFAULT_TIMING.next_pause(pause, found=False), initial=10.0)
-        assert list(pauses) == [10, 20, 40, 80, 120, 120]
-        assert DEFAULT_TIMING.next_pause(120, found=True) == 10
+        pauses = accumulate(range(3), lambda pause, _: DEFAULT_TIMING.next_pause(pause, found=False), initial=10.0)
+        assert list(pauses) == [10, 20, 30, 30]
+        assert DEFAULT_TIMING.next_pause(30, found=True) == 10

@@ -221,4 +221,4 @@ class TestStatementsForANewMailbox:
         )
         async with connection.transaction():
             await ask(planned, mailbox)
-        assert planned.rows < 8 * OWN
+        assert planned.rows < 20 * OWN

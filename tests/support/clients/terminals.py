@@ -67,6 +67,12 @@ class Terminal:
         return bool(written)
 
 
+def _enter_foreground() -> None:
+    """Let Ctrl-C reach the process, also where the tests run in the background of a shell, which ignores it there."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def terminal(
     *arguments: str, environment: Mapping[str, str], columns: int = 80, screen: pyte.Screen | None = None
@@ -82,9 +88,8 @@ def terminal(
         stdout=inner,
         stderr=inner,
         env={**base, **environment},
-        # Ctrl-C reaches the process group in the foreground of the terminal.
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_enter_foreground,
     )
     os.close(inner)
     try:

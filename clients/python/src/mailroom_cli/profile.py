@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard, cast
 
 from mailroom_cli.failures import CommandError
 
@@ -43,14 +43,14 @@ class Profiles:
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:
-            found: dict[str, dict[str, str]] = json.loads(self.path.read_text())
+            found: object = json.loads(self.path.read_text())
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise CommandError(f"{self.path} cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise self._damaged(str(error)) from error
-        if not isinstance(found, dict) or not all(isinstance(profile, dict) for profile in found.values()):
+        if not _are_profiles(found):
             raise self._damaged("no object of profiles")
         return found
 
@@ -87,3 +87,9 @@ def chosen_profile(profiles: Profiles, name: str, *, url: str | None) -> Profile
         profile = Profile(url=url)
     token = os.environ.get("MAILROOM_TOKEN")
     return replace(profile, token=token, refresh_token=None) if token else profile
+
+
+def _are_profiles(found: object) -> TypeGuard[dict[str, dict[str, str]]]:
+    return isinstance(found, dict) and all(
+        isinstance(profile, dict) for profile in cast("dict[object, object]", found).values()
+    )

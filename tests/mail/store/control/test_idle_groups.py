@@ -159,7 +159,7 @@ class TestSnapshot:
                 "UPDATE idle_groups SET checked_at = checked_at + interval '1 second', lease_until = NULL; "
                 "COMMIT; END LOOP; END $$"
             )
-            # Vacuum may read the table beside one of them. An index would lead to each of 11,760 versions, and the table
+            # Vacuum may read the table beside one of them. An index would lead to each of 11,760 versions; the table
             # has 100 pages, or one for each nine of them.
             assert min([await self.pages_read_by_claim(pool) for _ in range(3)]) < before + 2_000
 

@@ -53,7 +53,8 @@ class FakeFolders:
     after `cut_in` more calls. `lies` hides messages of a folder from its pages, not from a proof; the pages of `older`
     folders say that they are older than what is known. Listings say that `quiet` folders are unchanged. Folders have
     their names for keys, but for those in `keys`, whose numbers are not known.
-    Pages of folders that are `identified_at_once` have ids by contents.
+    Pages of folders that are `identified_at_once` have ids by contents. The messages of `nameless` contents have none,
+    and one answer has the ids up to the first of them.
     """
 
     def __init__(self, *, window: int = 3, gives_ids: bool = False) -> None:
@@ -61,6 +62,7 @@ class FakeFolders:
         self.window = window
         self.gives_ids = gives_ids
         self.identified_at_once: set[str] = set()
+        self.nameless: set[str] = set()
         self.failing: set[str] = set()
         self.down: set[str] = set()
         self.lies: dict[str, set[int]] = {}
@@ -181,11 +183,18 @@ class FakeFolders:
         messages = self._numbered(folder, numbering).messages
         return [self._item(int(key), messages[int(key)]) for key in keys if int(key) in messages]
 
-    async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str]:
+    async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str | None]:
         """Name messages by their contents."""
         messages = self._numbered(folder, numbering).messages
         self.identified += [f"{folder.key}/{int(key)}" for key in keys]
-        return {key: messages[int(key)].content for key in keys if int(key) in messages}
+        found: dict[str, str | None] = {}
+        for key in keys:
+            message = messages.get(int(key))
+            is_named = message is not None and message.content not in self.nameless
+            found[key] = message.content if message is not None and is_named else None
+            if not is_named:
+                break
+        return found
 
     async def still_there(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> AbstractSet[str]:
         """Look for messages without any lie."""

@@ -158,6 +158,6 @@ async def _identities(context: PassContext, folder: Folder, keys: Sequence[str],
     """Return the ids that messages have at the provider or by their contents."""
     items = await context.folders.items(folder, keys, numbering=numbering)
     given = {each.key: each.external_id for each in items}
-    found = {key: external_id for key, external_id in given.items() if external_id is not None}
-    unknown = [key for key in given if key not in found]
-    return found | dict(await context.folders.identify(folder, unknown, numbering=numbering) if unknown else {})
+    if unknown := [key for key, external_id in given.items() if external_id is None]:
+        given |= await context.folders.identify(folder, unknown, numbering=numbering)
+    return {key: external_id for key, external_id in given.items() if external_id is not None}

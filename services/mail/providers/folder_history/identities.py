@@ -52,18 +52,26 @@ async def identify_places(context: PassContext, known: Mapping[int, KnownFolder]
     try:
         for (folder_id, generation), keys in places.items():
             folder = known[folder_id]
+            left = keys
             try:
-                found = await context.folders.identify(folder.folder, keys, numbering=folder.numbering)
+                while left:
+                    found = await identify_some(context, folder, left)
+                    ids |= {(folder_id, generation, key): external_id for key, external_id in found.items()}
+                    left = [key for key in left if key not in found]
             except (RejectedError, UnreadableMessageError) as error:
                 log.warning("a folder fails", mailbox_id=context.mailbox_id, folder_id=folder_id, error=str(error))
                 failing.append(folder_id)
-                continue
-            ids |= {(folder_id, generation, key): found.get(key) or own_id(folder, key) for key in keys}
     except ProviderError:
         await _set_ids(context, ids)
         raise
     await _set_ids(context, ids)
     return failing
+
+
+async def identify_some(context: PassContext, folder: KnownFolder, keys: Sequence[str]) -> dict[str, str]:
+    """Return ids of some of these messages, at least of one; ids of our own for those that have none."""
+    found = await context.folders.identify(folder.folder, keys, numbering=folder.numbering) or dict.fromkeys(keys)
+    return {key: external_id or own_id(folder, key) for key, external_id in found.items()}
 
 
 async def _set_ids(context: PassContext, ids: Mapping[tuple[int, int, str], str]) -> None:

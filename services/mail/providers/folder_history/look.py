@@ -8,9 +8,9 @@ from typing import Final
 import structlog
 
 from services.mail.providers.errors import ProviderUnavailableError, RejectedError, UnreadableMessageError
-from services.mail.providers.folder_history.identities import identify_twins
+from services.mail.providers.folder_history.identities import identify_some, identify_twins
 from services.mail.providers.folder_history.model import KnownFolder, Location, Phase
-from services.mail.providers.folder_history.pass_context import PassContext, ids_of, own_id
+from services.mail.providers.folder_history.pass_context import PassContext, ids_of
 from services.mail.providers.folder_history.port import Item, KeyRange, Page
 from services.mail.store.connection import Connection
 from services.mail.store.folder_history import folders, locations, passes
@@ -194,18 +194,30 @@ async def _put(context: PassContext, known: KnownFolder, items: Sequence[Item], 
     rows = context.limits.rows
     for begin in range(0, max(1, len(listed)), rows):
         is_last = begin + rows >= len(listed)
-        await _put_some(context, known, listed[begin : begin + rows], last=last if is_last else None)
+        left: Sequence[Item] = listed[begin : begin + rows]
+        while left := await _put_some(context, known, left, last=last if is_last else None):
+            pass
 
 
-async def _put_some(context: PassContext, known: KnownFolder, items: Sequence[Item], *, last: Page | None) -> None:
+async def _put_some(
+    context: PassContext, known: KnownFolder, items: Sequence[Item], *, last: Page | None
+) -> Sequence[Item]:
+    """Store messages; return those that are still to be identified. Without any, note that the page was read."""
     changed, stored = await _changed(context, known, items)
     ids = {item.key: item.external_id for item in changed if item.external_id is not None}
+    left: Sequence[Item] = []
     if changed and not context.state.is_baseline:
         new = [item for item in changed if item.key not in stored]
         await identify_twins(context, ((item.size, item.arrived_at) for item in new))
-        ids |= await _identify(context, known, [item.key for item in new if item.external_id is None])
+        if unknown := [item for item in new if item.external_id is None]:
+            ids |= await identify_some(context, known, [item.key for item in unknown])
+            left = [item for item in unknown if item.key not in ids]
+    if left:
+        last, waiting = None, {item.key for item in left}
+        changed = [item for item in changed if item.key not in waiting]
     if changed or last is not None:
         await _store(context, known, changed, stored=stored, ids=ids, last=last)
+    return left
 
 
 async def _changed(
@@ -223,13 +235,6 @@ async def _changed(
 
 def _differs(item: Item, stored: Location | None) -> bool:
     return stored is None or stored.gone_in is not None or stored.marks != item.marks
-
-
-async def _identify(context: PassContext, known: KnownFolder, keys: Sequence[str]) -> dict[str, str]:
-    if not keys:
-        return {}
-    found = await context.folders.identify(known.folder, keys, numbering=known.numbering)
-    return {key: found.get(key) or own_id(known, key) for key in keys}
 
 
 def _recording(

@@ -116,8 +116,12 @@ class MailFolders(Protocol):
         """Return these messages of a folder, as far as they are there."""
         ...
 
-    async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str]:
-        """Return ids of these messages, equal for equal messages in any folder; without those that have none."""
+    async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str | None]:
+        """Return ids of some of these messages, equal for equal messages in any folder; None for one that has none.
+
+        The other messages are to be asked for again when these are stored; an empty answer says that none has an id.
+        What the provider does not tell of a message is no error: errors are those of the folder, as its looks meet.
+        """
         ...
 
     async def still_there(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> AbstractSet[str]:

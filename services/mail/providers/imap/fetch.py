@@ -5,7 +5,13 @@ from datetime import datetime
 
 from services.mail.content.model import ParsedMessage
 from services.mail.providers.base import FetchResult
-from services.mail.providers.errors import MessageGoneError, ProviderError, ProviderUnavailableError, RejectedError
+from services.mail.providers.errors import (
+    LimitError,
+    MessageGoneError,
+    ProviderError,
+    ProviderUnavailableError,
+    RejectedError,
+)
 from services.mail.providers.folder_history.model import KnownFolder, Location, labels_by_message
 from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.content.messages import message_of
@@ -85,7 +91,8 @@ class MovedError(ProviderUnavailableError):
 async def fetch(found: Snapshot, external_ids: Sequence[str], contents: ImapContents) -> dict[str, FetchResult]:
     """Return messages by id, with an error for each that failed.
 
-    MessageGoneError says that the history does not know the message, MovedError that it is not at its place.
+    MessageGoneError says that the history does not know the message, MovedError that it is not at its place, LimitError
+    that it was not asked for, or in vain: the results of other messages are not lost by it.
     """
     by_folder: dict[int, dict[str, Location]] = {}
     results: dict[str, FetchResult] = {}
@@ -96,11 +103,12 @@ async def fetch(found: Snapshot, external_ids: Sequence[str], contents: ImapCont
             results[external_id] = MovedError(external_id) if known else MessageGoneError(external_id)
         else:
             by_folder.setdefault(place.folder_id, {})[external_id] = place
+    limit: LimitError | None = None
     for folder_id, places in by_folder.items():
-        folder = found.folders[folder_id]
-        given = await _contents(folder, places, contents)
+        given = {} if limit else await _contents(found.folders[folder_id], places, contents)
+        limit = limit or next((each for each in given.values() if isinstance(each, LimitError)), None)
         for external_id, place in places.items():
-            results[external_id] = _result(found, external_id, place, given.get(place.key))
+            results[external_id] = _result(found, external_id, place, given.get(place.key, limit))
     return results
 
 

@@ -22,7 +22,7 @@ import structlog
 from services.mail.content.text.clean import clean_text
 from services.mail.providers.folder_history.port import Folder, FolderListing, Item, LookedAt, Page
 from services.mail.providers.imap.client.connection import Connection, SelectedFolder
-from services.mail.providers.imap.client.errors import RefusedError
+from services.mail.providers.imap.client.errors import ConnectionLostError, RefusedError
 from services.mail.providers.imap.client.folders import (
     INBOX,
     Answers,
@@ -47,7 +47,7 @@ from services.mail.providers.imap.identity import id_by_content, id_by_server
 from services.mail.providers.imap.labels import PRINTABLE, marks_of
 from services.mail.providers.imap.look import Doubted, first_page, next_page
 from services.mail.providers.imap.look_plan import FolderState, key_of, validity_in
-from services.mail.providers.imap.refusals import is_absence, provider_error
+from services.mail.providers.imap.refusals import is_absence, is_of_messages, provider_error
 from services.mail.providers.imap.session import ImapSession, check_numbering
 
 log = structlog.get_logger()
@@ -233,16 +233,49 @@ class ImapFolders:
                 found |= {uid: self.item(given.get(uid, Attributes(uid=uid))) for uid in there}
         return [found[uid] for uid in sorted(set(map(int, keys)) & found.keys())]
 
-    async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str]:
-        """Return ids by header block and size."""
-        found: dict[str, str] = {}
+    async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str | None]:
+        """Return ids by header block and size; where a fetch fails, of the messages up to the one that is to blame."""
+        found: dict[str, str | None] = {}
+        for some in batched(keys, HEADERS_AT_ONCE, strict=False):
+            given = await self._by_headers(folder, some, numbering)
+            if given is None:
+                return found or await self._identify_singly(folder, some, numbering)
+            found |= given
+        return found
+
+    async def _identify_singly(
+        self, folder: Folder, keys: Sequence[str], numbering: str | None
+    ) -> Mapping[str, str | None]:
+        """Return ids one by one, up to the first message whose headers fail.
+
+        Halves would take fewer commands, and more of the sign-ins that follow lost connections, which are few.
+        """
+        found: dict[str, str | None] = {}
+        for key in keys:
+            given = await self._by_headers(folder, [key], numbering)
+            if given is None:
+                # Raises where it is not the headers that fail.
+                await self.items(folder, [key], numbering=numbering)
+                return found | {key: None}
+            found |= given
+        return found
+
+    async def _by_headers(
+        self, folder: Folder, keys: Sequence[str], numbering: str | None
+    ) -> dict[str, str | None] | None:
+        """Return the ids of all these messages; None where the fetch of their headers fails."""
+        found: dict[str, str | None] = dict.fromkeys(keys)
         async with self.session.selected(_name_of(folder), validity=validity_in(numbering)) as connection:
-            for some in batched(keys, HEADERS_AT_ONCE, strict=False):
-                for uids in sets_of(map(int, some)):
-                    for uid, each in (await fetch_headers(connection, uids)).items():
-                        if (external_id := _content_id(each)) is not None:
-                            found[key_of(uid)] = external_id
-        return {key: found[key] for key in keys if key in found}
+            for uids in sets_of(map(int, keys)):
+                try:
+                    given = await fetch_headers(connection, uids)
+                except (RefusedError, ConnectionLostError) as error:
+                    if not is_of_messages(error):
+                        raise
+                    log.info("a mail server gives no headers", error=str(error))
+                    return None
+                found |= {key: _content_id(each) for uid, each in given.items() if (key := key_of(uid)) in found}
+        return found
 
     async def still_there(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> AbstractSet[str]:
         """Ask over a new connection which messages are there, one for all proofs of a session: sign-ins are few."""

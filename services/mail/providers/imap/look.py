@@ -9,11 +9,12 @@ import structlog
 
 from services.mail.providers.folder_history.port import Item, KeyRange, Page
 from services.mail.providers.imap.client.connection import Connection
-from services.mail.providers.imap.client.errors import MalformedResponseError, RefusedError
+from services.mail.providers.imap.client.errors import ConnectionLostError, MalformedResponseError, RefusedError
 from services.mail.providers.imap.client.folders import Examined, FolderStatus, examine
 from services.mail.providers.imap.client.messages import HEADERS_AT_ONCE, Attributes, fetch_attributes, search
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
 from services.mail.providers.imap.look_plan import FolderState, LookPlan, Stage, key_of, state_at, width_for
+from services.mail.providers.imap.refusals import is_of_messages
 from services.mail.providers.imap.session import ImapSession
 
 # Messages of a page: with attributes, about 90 bytes each on the wire, and as numbers only, about 8 bytes each.
@@ -62,7 +63,7 @@ async def first_page(
             # Numbers only grow. With those that are known the next pass looks again, and not only if they change.
             end = replace(end, uid_next=before.uid_next)
         plan = LookPlan(stage=Stage.NEW, at=before.uid_next, width=1, end=end, since=before.modseq)
-        page = await _new(connection, plan, item)
+        page = await _or_without_headers(_new(connection, plan, item, fetch=_identified), plan)
         vanished = [_keys(each.first, each.last) for each in examined.vanished]
         # The count tells of those that so many ranges name, and one search finds them all.
         return replace(page, vanished=vanished if len(vanished) <= _MOST_RANGES else (), is_older=is_older)
@@ -82,7 +83,21 @@ async def _begin(connection: Connection, status: FolderStatus, item: MakeItem, s
     plan = LookPlan(stage=Stage.ALL, at=max(1, end.uid_next - 1), width=width_for(_LISTED, status=status), end=end)
     if not status.exists:
         return Page(state=replace(end, uid_next=1 if status.uid_next is None else end.uid_next).text())
-    return await _all(connection, plan, item, fetch=_identified)
+    return await _or_without_headers(_all(connection, plan, item, fetch=_identified), plan)
+
+
+async def _or_without_headers(page: Awaitable[Page], plan: LookPlan) -> Page:
+    """Return the page; where a fetch fails, one from which the look goes on, and reads no headers any more.
+
+    A message whose headers the server cannot read hides no others.
+    """
+    try:
+        return await page
+    except (RefusedError, ConnectionLostError) as error:
+        if not is_of_messages(error):
+            raise
+        log.info("a mail server gives no headers", error=str(error))
+        return Page(token=plan.text())
 
 
 async def next_page(
@@ -168,11 +183,7 @@ async def _identified(connection: Connection, uids: Sequence[int], item: MakeIte
         return await _attributes(connection, uids, item)
     items = await _attributes(connection, uids[:-RECENT], item)
     for some in batched(uids[-RECENT:], HEADERS_AT_ONCE, strict=False):
-        try:
-            items += await _attributes(connection, some, item, headers=True)
-        except RefusedError:
-            # A message whose header the server cannot read hides no others.
-            items += await _attributes(connection, some, item)
+        items += await _attributes(connection, some, item, headers=True)
     return items
 
 
@@ -200,12 +211,12 @@ def _known_next(end: FolderState, window: _Window) -> int:
     return end.uid_next if window.bottom > 1 else 1
 
 
-async def _new(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
+async def _new(connection: Connection, plan: LookPlan, item: MakeItem, *, fetch: FetchItems = _attributes) -> Page:
     """List the next messages that are new, in ascending order."""
     top = max(plan.at, plan.end.uid_next - 1)
     uids = await search(connection, UidRange(plan.at, top)) if plan.at < plan.end.uid_next else []
     chosen = uids[:_LISTED]
-    page = await _page_of(connection, chosen, item)
+    page = await _page_of(connection, chosen, item, fetch=fetch)
     if len(uids) > len(chosen):
         return replace(page, token=plan.next(Stage.NEW, at=chosen[-1] + 1).text())
     end = plan.end
@@ -214,9 +225,11 @@ async def _new(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
     return replace(page, token=replace(plan, end=end).next(Stage.COUNT, at=end.uid_next).text())
 
 
-async def _page_of(connection: Connection, uids: Sequence[int], item: MakeItem) -> Page:
+async def _page_of(
+    connection: Connection, uids: Sequence[int], item: MakeItem, *, fetch: FetchItems = _attributes
+) -> Page:
     """Return a page with new messages, also with those of which the server gives no attributes."""
-    page = Page(items=await _identified(connection, uids, item))
+    page = Page(items=await fetch(connection, uids, item))
     if len(page.items) == len(uids):
         return page
     # The count would not tell of a message without attributes while another one has vanished.

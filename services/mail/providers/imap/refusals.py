@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from services.mail.providers.errors import (
+    LimitError,
     ProviderError,
     ProviderUnavailableError,
     RateLimitedError,
@@ -72,6 +73,11 @@ def _limit(text: str) -> ProviderError | None:
 def is_rejection(error: RefusedError) -> bool:
     """Return whether the server refuses the command itself: it is neither busy, nor at a limit."""
     return isinstance(provider_error(error), RejectedError)
+
+
+def is_of_messages(error: ImapError) -> bool:
+    """Return whether a fetch may fail because of one of its messages: not if a limit is reached."""
+    return not isinstance(provider_error(error), LimitError)
 
 
 def is_absence(error: RefusedError) -> bool:

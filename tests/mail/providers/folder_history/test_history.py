@@ -1,7 +1,6 @@
 """The history of a mailbox, made from looks at its folders."""
 
 import tracemalloc
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -266,18 +265,32 @@ class TestLook:
         await begun.settle()
         assert await equals(begun)
 
-    async def test_gives_an_id_of_its_own_where_the_provider_has_none(
-        self, begun: ObservedHistory, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        async def identify(_: Folder, __: Sequence[str], *, numbering: str | None) -> dict[str, str]:  # noqa: ARG001
-            return {}
-
+    async def test_gives_an_id_of_its_own_where_the_provider_has_none(self, begun: ObservedHistory) -> None:
+        begun.provider.nameless = {"odd"}
         number = begun.provider.add("Inbox", "odd")
-        monkeypatch.setattr(begun.provider, "identify", identify)
         await begun.look()
         await begun.follow()
         [external_id] = begun.added
         assert external_id.endswith(key_of(number))
+
+    async def test_keeps_the_ids_that_it_got_before_an_error(self, begun: ObservedHistory) -> None:
+        """Sign-ins are few: what a look has learnt with them is not learnt again."""
+        begun.limits = HistoryLimits(missing=0.0)
+        begun.provider.window = 10
+        begun.provider.nameless = {"odd1", "odd2"}
+        for content in ("odd1", "plain1", "odd2", "plain2"):
+            begun.provider.add("Inbox", content)
+        begun.provider.identified.clear()
+        # A step each begins a pass and looks at the inbox; the calls are those for folders, a page, and ids.
+        begun.provider.cut_in = 3
+        await begun.take_steps(2)
+        await begun.follow()
+        assert [external_id.endswith(key_of(8)) for external_id in begun.added] == [True]
+        await begun.look()
+        await begun.follow()
+        assert len(begun.added) == 4
+        asked = [each for each in begun.provider.identified if each == "Inbox/8"]
+        assert (len(asked), {"plain1", "plain2"} <= set(begun.added)) == (1, True)
 
 
 class TestMove:

@@ -3,9 +3,13 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from services.mail.providers.errors import MessageGoneError, OwnLimitError
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.folder_history.port import Folder
-from services.mail.providers.imap.fetch import Snapshot, Snapshots
+from services.mail.providers.imap.client.connection import Connection
+from services.mail.providers.imap.content.contents import ImapContents
+from services.mail.providers.imap.fetch import Snapshot, Snapshots, fetch
+from services.mail.providers.imap.session import ImapSession
 from services.mail.store.folder_history import folders, passes
 from tests.support.imap.mailbox_stage import open_imap_stage
 from tests.support.mail.logged_pool import LoggedPool
@@ -65,6 +69,26 @@ class TestPlace:
     def test_is_in_no_folder_that_is_numbered_anew(self) -> None:
         found = Snapshot(revision=1, known=[replace(folder(1), generation=2)], places=[place(1)])
         assert (found.place_of("one"), found.knows("one")) == (None, True)
+
+
+class TestFetch:
+    async def test_asks_no_further_folders_after_a_limit(self) -> None:
+        sign_ins = 0
+
+        async def open_() -> Connection:
+            nonlocal sign_ins
+            sign_ins += 1
+            raise OwnLimitError("too many logins", retry_after=300.0)
+
+        places = [replace(place(number), external_id=str(number)) for number in (1, 2)]
+        found = Snapshot(revision=1, known=[folder(1), folder(2)], places=places)
+        results = await fetch(found, ["1", "2", "gone"], ImapContents(ImapSession(open_)))
+        assert [type(each) for each in (results["1"], results["2"], results["gone"])] == [
+            OwnLimitError,
+            OwnLimitError,
+            MessageGoneError,
+        ]
+        assert sign_ins == 1
 
 
 class TestSnapshots:

@@ -41,6 +41,27 @@ from tests.support.mail.stored import add_mailbox
 INBOX = Folder(key="name:INBOX", path="INBOX", name="INBOX", role="inbox")
 ALL = "(UID FLAGS INTERNALDATE RFC822.SIZE)"
 IDENTIFIED = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER])"
+# What a server answers to a fetch because of one of its messages.
+FAILURES = [
+    pytest.param(CUT, id="cut"),
+    pytest.param(b"TAG NO internal error\r\n", id="no"),
+    pytest.param(b"TAG BAD what\r\n", id="bad"),
+    pytest.param(b"TAG NO [SERVERBUG] Internal error occurred\r\n", id="serverbug"),
+    pytest.param(b"TAG NO [UNAVAILABLE] UID FETCH Backend error\r\n", id="unavailable"),
+]
+
+
+def headers_of(uids: str) -> bytes:
+    """Return the fetch of the headers by which messages are identified."""
+    return f"UID FETCH {uids} (UID RFC822.SIZE BODY.PEEK[HEADER])".encode()
+
+
+def followed_by(*scripts: list[Step], examined: bytes) -> list[list[Step]]:
+    """Return scripts whose last one goes on over a new connection if the one before it cuts its own."""
+    *before, one, following = scripts
+    if CUT in one[-1].answers:
+        return [*before, one, [hears(None, examined), *following]]
+    return [*before, [*one, *following]]
 
 
 def greeting(capabilities: bytes = b"") -> bytes:
@@ -153,15 +174,16 @@ class TestFirstLook:
         assert {uid for uid, each in ids.items() if each is not None} == set(range(301, 1_301))
         assert ids[301] == id_by_content(b"A: 301\r\n", 9)
 
-    async def test_lists_messages_whose_headers_the_server_refuses(self) -> None:
-        script = [
+    @pytest.mark.parametrize("answer", FAILURES)
+    async def test_lists_messages_whose_headers_fail(self, answer: Any) -> None:
+        begun = [
             hears(None, selected(2, next_uid=3)),
             hears(None, found(1, 2)),
-            hears(f"UID FETCH 1:2 {IDENTIFIED}".encode(), b"TAG NO internal error\r\n"),
-            hears(f"UID FETCH 1:2 {ALL}".encode(), fetched(1, 2)),
+            hears(f"UID FETCH 1:2 {IDENTIFIED}".encode(), answer),
         ]
-        pages, _ = await look(script)
-        assert [(int(item.key), item.external_id) for item in pages[0].items] == [(1, None), (2, None)]
+        again = [hears(None, found(1, 2)), hears(f"UID FETCH 1:2 {ALL}".encode(), fetched(1, 2))]
+        pages, _ = await look(*followed_by(begun, again, examined=selected(2, next_uid=3)))
+        assert [(int(item.key), item.external_id) for page in pages for item in page.items] == [(1, None), (2, None)]
 
     async def test_of_an_empty_folder_asks_for_nothing(self) -> None:
         pages, state = await look([hears(None, selected(0, next_uid=10))])
@@ -312,12 +334,36 @@ class TestLook:
             hears(None, selected(3, next_uid=10)),
             hears(None, selected(2_005, next_uid=2_012)),
             hears(b"UID SEARCH UID 10:2011", found(*came)),
-            hears(None, fetched(*came[:1_000])),
-            *(hears(None, fetched(*came[first : first + 100])) for first in range(1_000, 2_000, 100)),
+            hears(None, fetched(*came[:2_000])),
             *[hears(None, found(2_009)), hears(None, fetched(2_009))] * 2,
         ]
         pages, state = await look(script, state=KNOWN, known=3)
         assert (all(page.covers is None for page in pages), state.uid_next) == (True, 2_010)
+
+    @pytest.mark.parametrize("answer", FAILURES)
+    async def test_finds_new_messages_whose_headers_fail_and_forgets_no_vanished_ones(self, answer: Any) -> None:
+        begun = [
+            hears(b"ENABLE QRESYNC", b"* ENABLED QRESYNC\r\nTAG OK\r\n"),
+            hears(
+                b'EXAMINE "INBOX" (QRESYNC (7 40))',
+                b"* VANISHED (EARLIER) 3\r\n" + selected(3, next_uid=12, modseq=50),
+            ),
+            hears(b"UID SEARCH UID 10:11", found(10, 11)),
+            hears(f"UID FETCH 10:11 {IDENTIFIED}".encode(), answer),
+        ]
+        again = [
+            hears(b"UID SEARCH UID 10:11", found(10, 11)),
+            hears(f"UID FETCH 10:11 {ALL}".encode(), fetched(10, 11)),
+        ]
+        scripts = followed_by(begun, again, examined=selected(3, next_uid=12, modseq=50))
+        if answer is CUT:
+            scripts[-1].insert(0, begun[0])
+        async with served(*scripts, offers=b"ENABLE QRESYNC CONDSTORE") as (folders, _):
+            state = replace(KNOWN, modseq=40).text()
+            first = await folders.page(INBOX, state=state, known=4, token=None)
+            second = await folders.page(INBOX, state=state, known=3, token=first.token)
+        assert (first.vanished, keys_of([first])) == ([KeyRange(key_of(3), key_of(3))], [])
+        assert keys_of([second]) == [10, 11]
 
     @pytest.mark.parametrize("gone", [b"", b"* 1 EXPUNGE\r\n"])
     async def test_compares_though_messages_come_and_go_meanwhile(self, gone: bytes) -> None:
@@ -694,8 +740,45 @@ class TestMessages:
         ]
         async with served(script) as (folders, _):
             ids = await folders.identify(INBOX, [key_of(2), key_of(3)], numbering=None)
-        assert ids == {key_of(2): id_by_content(b"A: b\r\n", 9)}
+        assert ids == {key_of(2): id_by_content(b"A: b\r\n", 9), key_of(3): None}
         assert id_by_content(b"A: b\r\n", 8) != id_by_content(b"A: b\r\n", 9)
+
+    @pytest.mark.parametrize("answer", FAILURES)
+    async def test_whose_headers_fail_keep_no_others_from_their_ids(self, answer: Any) -> None:
+        """trap 16: one bad message stops all. Each costs two sign-ins, however many messages are with it."""
+        last = [
+            hears(f"UID FETCH 3 {ALL}".encode(), fetched(3)),
+            hears(b"UID SEARCH UID 3", found(3)),
+            hears(headers_of("4"), identified(4)),
+        ]
+        scripts: list[list[Step]] = [[hears(None, selected(3, next_uid=10)), hears(headers_of("2:4"), answer)]]
+        alone = [hears(headers_of("2"), identified(2)), hears(headers_of("3"), answer)]
+        for following in (alone, last):
+            scripts = followed_by(*scripts[:-1], [*scripts[-1]], following, examined=selected(3, next_uid=10))
+        async with served(*scripts) as (folders, server):
+            ids = dict(await folders.identify(INBOX, [key_of(2), key_of(3), key_of(4)], numbering=None))
+            assert ids == {key_of(2): id_by_content(b"A: 2\r\n", 9), key_of(3): None}
+            ids |= await folders.identify(INBOX, [key_of(4)], numbering=None)
+        assert ids[key_of(4)] == id_by_content(b"A: 4\r\n", 9)
+        assert server.connections == (3 if answer is CUT else 1)
+
+    async def test_have_ids_of_their_own_by_no_outage(self) -> None:
+        script = [hears(None, selected(2, next_uid=4)), hears(None, CUT)]
+        async with served(script) as (folders, server):
+            with pytest.raises(ProviderUnavailableError):
+                await folders.identify(INBOX, [key_of(2), key_of(3)], numbering=None)
+        assert [line for line in server.heard if line.startswith(b"UID")] == [
+            headers_of("2:3"),
+            headers_of("2"),
+            f"UID FETCH 2 {ALL}".encode(),
+        ]
+
+    async def test_have_ids_of_their_own_by_no_limit(self) -> None:
+        script = [hears(None, selected(2, next_uid=4)), hears(None, b"TAG NO [LIMIT] later\r\n")]
+        async with served(script) as (folders, server):
+            with pytest.raises(RateLimitedError):
+                await folders.identify(INBOX, [key_of(2), key_of(3)], numbering=None)
+        assert len(server.heard) == 2
 
     @pytest.mark.parametrize("ask", ["items", "identify", "still_there"])
     async def test_are_not_asked_for_by_the_numbers_of_another_time(self, ask: str) -> None:

@@ -21,6 +21,8 @@ _NILS = (
     (re.compile(rb"\bBODYSTRUCTURE \(.*\)\)"), b"BODYSTRUCTURE NIL)"),
     (re.compile(rb"\b(UNSEEN|UIDNEXT) \d+(?=[ )])"), rb"\1 NIL"),
 )
+# Those of the messages with the UIDs 2 and 4 to 9.
+_HEADERS = re.compile(rb"\bFETCH \(UID [24-9] .*BODY\[HEADER\]")
 _SIZE = re.compile(rb"\bRFC822\.SIZE \d+")
 
 
@@ -112,6 +114,27 @@ class TestServerWithoutSizes:
             await passes(stage, 3)
             # One in two folders is two messages: nothing tells that they are the same.
             assert places(await stage.copied_mail()) == places(await stage.true_mail())
+
+
+class TestMessagesWhoseHeadersEndTheConnection:
+    @pytest.mark.parametrize("synced_before", [True, False])
+    async def test_keep_no_others_from_being_copied(self, servers: Servers, synced_before: bool) -> None:
+        """In a look, and in a listing; a window has sign-ins for some of them only."""
+
+        def cut(line: bytes) -> bytes:
+            if _HEADERS.search(line):
+                raise ConnectionResetError
+            return line
+
+        subjects = [f"new {number}" for number in range(1, 11)]
+        async with open_imap_stage(servers, "yandex", alter=cut, login_window=3.0) as stage:
+            if synced_before:
+                await stage.sync(count=None)
+            for subject in subjects:
+                await stage.imap.deliver(subject=subject)
+            if not synced_before:
+                assert (await stage.sync(count=None)).sync.state is SyncState.COMPLETED
+            await until_subjects(stage, *subjects)
 
 
 async def stale_folders(stage: ImapStage) -> set[str]:

@@ -1,6 +1,7 @@
 """Contents of messages over IMAP: small ones whole and several at once, large ones without their attachments."""
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ from services.mail.content.model import ParsedMessage
 from services.mail.content.parse import build_message, parse_raw
 from services.mail.providers.base import Write
 from services.mail.providers.errors import (
+    LimitError,
     MessageGoneError,
     ProviderError,
     ProviderUnavailableError,
@@ -50,28 +52,35 @@ class ImapContents:
         self._whole_up_to = whole_up_to
 
     async def fetch(self, folder: Folder, sizes: Mapping[str, int], *, state: str) -> Contents:
-        """Return the contents of messages by key, with an error for each that has none. `sizes` are those by key."""
+        """Return the contents of messages by key, with an error for each that has none. `sizes` are those by key.
+
+        Messages that end the connection together are fetched one by one: then each of them costs one of the few
+        sign-ins. A limit is the error of those that it keeps from being fetched, so that the others are not in vain.
+        """
         found: dict[str, ParsedMessage | ProviderError] = {}
-        for keys in _batches(sizes, self._whole_up_to):
-            found |= await self._fetch_batch(folder, keys, sizes, state)
+        waiting = deque(_batches(sizes, self._whole_up_to))
+        try:
+            while waiting:
+                keys = waiting.popleft()
+                # A server that cannot be reached is no fault of these messages.
+                await self._session.ensure_open()
+                try:
+                    found |= await self._fetch_batch(folder, keys, sizes, state)
+                except (ProviderUnavailableError, UnreadableMessageError) as error:
+                    if len(keys) == 1:
+                        found[keys[0]] = error
+                    else:
+                        waiting.extendleft([key] for key in reversed(keys))
+        except LimitError as limit:
+            return dict.fromkeys(sizes, limit) | found
         return found
 
     async def _fetch_batch(self, folder: Folder, keys: Sequence[str], sizes: Mapping[str, int], state: str) -> Contents:
-        """Fetch messages at once; where that ends the connection, in halves, so that one message stops no other."""
-        # A server that cannot be reached is no fault of these messages.
-        await self._session.ensure_open()
-        try:
-            async with self._session.connection() as connection:
-                await _select(connection, folder, state)
-                if len(keys) == 1 and sizes[keys[0]] > self._whole_up_to:
-                    return {keys[0]: await _fetch_large(connection, int(keys[0]))}
-                return await _fetch_whole(connection, keys)
-        except (ProviderUnavailableError, UnreadableMessageError) as error:
-            if len(keys) == 1:
-                return {keys[0]: error}
-        middle = len(keys) // 2
-        first = await self._fetch_batch(folder, keys[:middle], sizes, state)
-        return {**first, **await self._fetch_batch(folder, keys[middle:], sizes, state)}
+        async with self._session.connection() as connection:
+            await _select(connection, folder, state)
+            if len(keys) == 1 and sizes[keys[0]] > self._whole_up_to:
+                return {keys[0]: await _fetch_large(connection, int(keys[0]))}
+            return await _fetch_whole(connection, keys)
 
     async def copy_raw(self, folder: Folder, key: str, write: Write, *, state: str) -> None:
         """Write the RFC 5322 bytes of a message as they come. Raises MessageGoneError."""

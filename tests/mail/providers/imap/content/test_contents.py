@@ -8,7 +8,12 @@ from email.message import EmailMessage
 import pytest
 
 from services.mail.content.parse import build_message, parse_raw
-from services.mail.providers.errors import MessageGoneError, ProviderUnavailableError, UnreadableMessageError
+from services.mail.providers.errors import (
+    MessageGoneError,
+    OwnLimitError,
+    ProviderUnavailableError,
+    UnreadableMessageError,
+)
 from services.mail.providers.folder_history.port import Folder
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import MalformedResponseError
@@ -155,12 +160,14 @@ class TestSkeleton:
 
 
 @asynccontextmanager
-async def contents_at(*scripts: list[Step], whole_up_to: int = 100) -> AsyncIterator[ImapContents]:
-    """Yield the contents of a mailbox at a server with these scripts."""
+async def contents_at(*scripts: list[Step], whole_up_to: int = 100, sign_ins: int = 10) -> AsyncIterator[ImapContents]:
+    """Yield the contents of a mailbox at a server with these scripts, and with so many sign-ins."""
     opened: list[Connection] = []
     async with scripted_server(*scripts) as server:
 
         async def open_() -> Connection:
+            if len(opened) == sign_ins:
+                raise OwnLimitError("too many logins", retry_after=300.0)
             opened.append(await connect(server))
             return opened[-1]
 
@@ -203,6 +210,30 @@ class TestFetch:
             found = await contents.fetch(INBOX, {key_of(2): 9, key_of(3): 9}, state=STATE)
         assert isinstance(found[key_of(2)], ProviderUnavailableError)
         assert found[key_of(3)] == parse_raw(SMALL)
+
+    async def test_signs_in_once_for_each_message_that_ends_the_connection(self) -> None:
+        def alone(*uids: int) -> list[Step]:
+            return [hears(b"UID FETCH %d (UID BODY.PEEK[])" % uid, body(uid, SMALL) + b"TAG OK\r\n") for uid in uids]
+
+        scripts = [
+            [EXAMINED, hears(b"UID FETCH 2:9 (UID BODY.PEEK[])", CUT)],
+            [EXAMINED, *alone(2), hears(b"UID FETCH 3 (UID BODY.PEEK[])", CUT)],
+            [EXAMINED, *alone(4, 5), hears(b"UID FETCH 6 (UID BODY.PEEK[])", CUT)],
+            [EXAMINED, *alone(7, 8, 9)],
+        ]
+        async with contents_at(*scripts) as contents:
+            found = await contents.fetch(INBOX, {key_of(uid): 9 for uid in range(2, 10)}, state=STATE)
+        failed = {int(key) for key, each in found.items() if isinstance(each, ProviderUnavailableError)}
+        assert (len(found), failed) == (8, {3, 6})
+
+    async def test_keeps_what_it_learnt_before_the_sign_ins_are_used_up(self) -> None:
+        """Else the next turn uses them up in the same way, and so on for ever."""
+        async with contents_at([EXAMINED, hears(None, CUT)], sign_ins=4) as contents:
+            found = await contents.fetch(INBOX, {key_of(uid): 9 for uid in range(2, 8)}, state=STATE)
+        assert [type(found[key_of(uid)]) for uid in range(2, 8)] == [
+            *[ProviderUnavailableError] * 3,
+            *[OwnLimitError] * 3,
+        ]
 
     @pytest.mark.parametrize(
         ("refusal", "kind"),

@@ -16,7 +16,7 @@ from services.mail.providers.limits import CallCosts
 from services.mail.store import messages
 from services.mail.sync import label_copy
 from services.mail.sync.store_fetched import Retries
-from services.mail.sync.turn_context import TurnContext
+from services.mail.sync.turn_context import ProviderLimitError, TurnContext
 
 _SUSPICIOUS = ProviderUnavailableError | TokenRefusedError | AccessDeniedError
 # Stored messages of which one is fetched. Failed turns take them in turn: a stored one may break its call by now.
@@ -43,7 +43,11 @@ async def tell(
     failed = {id_: result for id_, result in results.items() if isinstance(result, _SUSPICIOUS)}
     if not results or len(failed) < len(results):
         return
-    await label_copy.refresh(turn)
+    try:
+        await label_copy.refresh(turn)
+    except ProviderLimitError:
+        # No outage: messages whose calls use up a limit each time would otherwise be requested for ever.
+        return
     attempts = {item.external_id: item.attempts + 1 for item in queued}
     if any(attempts.get(id_, 0) >= retries.attempts_after(error) for id_, error in failed.items()):
         async with turn.reading() as connection:

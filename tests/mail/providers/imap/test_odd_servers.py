@@ -116,6 +116,26 @@ class TestServerWithoutSizes:
             assert places(await stage.copied_mail()) == places(await stage.true_mail())
 
 
+class TestMessagesThatEndTheConnection:
+    async def test_that_use_up_the_sign_ins_of_each_turn_are_given_up(self, servers: Servers) -> None:
+        """The call that would tell an outage finds no sign-in left, either."""
+
+        def cut(line: bytes) -> bytes:
+            if b"BODY[]" in line:
+                raise ConnectionResetError
+            return line
+
+        async with open_imap_stage(servers, "yandex", alter=cut, login_window=1.0) as stage:
+            for number in range(9):
+                await stage.imap.deliver(subject=f"new {number}")
+            await stage.request(count=None)
+
+            async def are_counted() -> bool:
+                return bool(await stage.pool.fetchval("SELECT min(attempts) >= 2 FROM fetch_queue"))
+
+            await eventually(are_counted)
+
+
 class TestMessagesWhoseHeadersEndTheConnection:
     @pytest.mark.parametrize("synced_before", [True, False])
     async def test_keep_no_others_from_being_copied(self, servers: Servers, synced_before: bool) -> None:

@@ -97,8 +97,11 @@ class TestProcess:
         assert process.returncode == 0
         assert "Traceback" not in errors.decode()
 
-    async def test_reencrypts_on_command(self, make_settings: Callable[..., AuthSettings]) -> None:
-        process = await self._start(make_settings(), "reencrypt")
+    async def test_reencrypts_on_command(
+        self, make_settings: Callable[..., AuthSettings], fresh_engine: AsyncEngine
+    ) -> None:
+        # Other tests leave records that no key opens in the database that all share.
+        process = await self._start(make_settings(auth_postgres_db=fresh_engine.url.database), "reencrypt")
         _, errors = await process.communicate()
         assert process.returncode == 0
         assert '"event": "reencrypted"' in errors.decode()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,6 +14,7 @@ from services.auth.model import Client as Caller
 from services.auth.store.transaction import Store
 from services.kit.errors import AppError
 from services.kit.scopes import Scope
+from tests.support.auth.keys import new_application
 
 CALLER = Caller("192.0.2.0/24", "curl")
 # Live keys of an application, the one that manages them included.
@@ -32,11 +33,7 @@ class World:
         self.manager_id = ""
 
     async def open(self) -> "World":
-        async with self.store.transaction() as transaction:
-            made = await transaction.applications.add(uuid4(), name=uuid4().hex, redirect_urls=[])
-            assert made is not None
-            await transaction.commit()
-        self.application_id = made.application_id
+        self.application_id = await new_application(self.store)
         rules = KeyRules(name="manages", scopes=MANAGES)
         self.manager_id = (await self.keys.create(rules, application_id=self.application_id))[0].key_id
         return self

@@ -26,7 +26,7 @@ from services.kit.errors import AppError
 from services.kit.rpc.client import call
 from services.kit.scopes import Scope
 from tests.support.auth.client import Client
-from tests.support.auth.keys import READ, Keys
+from tests.support.auth.keys import READ, Keys, new_application
 from tests.support.auth.stand_in import StandIn
 
 MANAGES = READ | {Scope.KEYS_MANAGE}
@@ -48,11 +48,7 @@ class World:
         self.manager_id = ""
 
     async def open(self) -> "World":
-        async with self.store.transaction() as transaction:
-            made = await transaction.applications.add(uuid4(), name=uuid4().hex, redirect_urls=[])
-            assert made is not None
-            await transaction.commit()
-        self.application_id = made.application_id
+        self.application_id = await new_application(self.store)
         rules = KeyRules(name="a key", scopes=MANAGES)
         self.manager_id = (await self.keys.create(rules, application_id=self.application_id))[0].key_id
         return self

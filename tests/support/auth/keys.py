@@ -19,6 +19,15 @@ from tests.support.auth.client import Client
 READ = frozenset({Scope.MAIL_READ, Scope.MAILBOXES_READ})
 
 
+async def new_application(store: Store) -> UUID:
+    """Add an application."""
+    async with store.transaction() as transaction:
+        made = await transaction.applications.add(uuid4(), name=uuid4().hex, redirect_urls=[])
+        await transaction.commit()
+    assert made is not None
+    return made.application_id
+
+
 @dataclass
 class Keys:
     """Keys of applications at a running service."""
@@ -47,11 +56,7 @@ class Keys:
 
     async def application(self) -> UUID:
         """Add an application."""
-        async with self.store.transaction() as transaction:
-            made = await transaction.applications.add(uuid4(), name=uuid4().hex, redirect_urls=[])
-            await transaction.commit()
-        assert made is not None
-        return made.application_id
+        return await new_application(self.store)
 
     async def exchange(self, key: ApiKey, user_id: object, *scopes: str) -> auth_pb2.ExchangeTokenResponse:
         """Exchange a key for a token of the user."""

@@ -34,8 +34,14 @@ class Sandbox:
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
+    async def emails(self) -> set[str]:
+        """Return the addresses of all users."""
+        return {user["email"] for user in (await self.control("GET", "users"))["users"]}
+
     async def be_ordinary(self) -> None:
-        """Reset settings and faults of earlier tests."""
+        """Delete users, settings and faults of earlier tests."""
+        for email in await self.emails():
+            await self.control("DELETE", f"users/{email}")
         await self.control("DELETE", "faults")
         await self.control("DELETE", "calls")
         settings = {"quota_window": QUOTA_WINDOW, "quota_kind": "sliding", "page_token_lifetime": 86_400.0}

@@ -32,7 +32,6 @@ from tests.support.mail.waiting import PATIENCE, Waits, eventually
 EVERYTHING = MessageFilter()
 # Seconds in which a worker ends what is left to do for a test's mailbox, on a machine that is not overloaded.
 END_SECONDS = 5.0
-_numbers = itertools.count(1)
 
 
 @dataclass
@@ -246,8 +245,11 @@ async def connect_user(
     user_id: UUID | None = None,
     fields: Mapping[str, object] = {},
 ) -> tuple[Account, SandboxMailbox]:
-    """Create a user of the sandbox who has consented; `fields` are further fields of the user."""
-    number = next(_numbers)
-    email = f"ada{number}@example.com"
+    """Create a user of the sandbox who has consented; `fields` are further fields of the user.
+
+    The address is the first one that is free, since the mail follows from it: that of a test is the same in every run.
+    """
+    taken = await sandbox.emails()
+    email = next(email for number in itertools.count(1) if (email := f"ada{number}@example.com") not in taken)
     await sandbox.control("POST", "users", {"email": email, "messages": messages, "seed": 1, **fields})
     return await auth.connect(email, user_id=user_id), SandboxMailbox(sandbox, email)

@@ -180,7 +180,7 @@ class Session:
         """Apply a fault that acts before the command."""
         match self.fault:
             case Fault(kind="slow"):
-                await asyncio.sleep(self.fault.seconds)
+                await self.faults.hold(self.fault.seconds)
             case Fault(kind="timeout"):
                 await asyncio.sleep(self.fault.seconds)
                 self.abort()

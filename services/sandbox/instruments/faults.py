@@ -7,6 +7,7 @@ the rule's own seeded generator, so a plan fires alike for the same sequence of 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, Self
@@ -49,8 +50,9 @@ class FaultRule(BaseModel):
 
     `error` responds with `status` and `reason` in the shape of the called API; `html_503` with a front end's HTML page
     (`status` may differ); `reset` drops the connection before the call is executed, `lost_response` after it; `slow`
-    waits `seconds` first, `slow_body` spreads the body over `seconds`; `truncate` cuts the body short of its
-    Content-Length; `garbage` responds 200 with half of the JSON; `timeout` holds the call for `seconds` and drops it.
+    waits `seconds` first, at most until the plan is removed, `slow_body` spreads the body over `seconds`; `truncate`
+    cuts the body short of its Content-Length; `garbage` responds 200 with half of the JSON; `timeout` holds the call
+    for `seconds` and drops it.
 
     At the IMAP servers methods are `imap.<command>`, as `imap.fetch` or `imap.uid`. `bye` ends the connection with BYE
     and `message`, `cut_literal` inside of the response's first literal; `stale_status` answers STATUS as before the
@@ -148,6 +150,7 @@ class FaultPlan:
     def __init__(self) -> None:
         self._seed = 0
         self._rules: list[_Rule] = []
+        self._removed = asyncio.Event()
 
     def replace(self, settings: FaultSettings) -> None:
         """Replace the plan; its counts start at zero."""
@@ -155,8 +158,15 @@ class FaultPlan:
         self._rules = [_Rule(rule, seed=f"{settings.seed}:{i}") for i, rule in enumerate(settings.rules)]
 
     def clear(self) -> None:
-        """Remove all rules."""
+        """Remove all rules; calls that `slow` still delays are executed at once."""
         self.replace(FaultSettings())
+        self._removed.set()
+        self._removed = asyncio.Event()
+
+    async def hold(self, seconds: float) -> None:
+        """Wait so many seconds, or until the rules are removed."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._removed.wait(), seconds)
 
     def draw(self, method: str, user: str | None = None, *, path: str = "") -> Fault | None:
         """Return the fault of this call, if any; `user` is the e-mail address that it acts for, None if unknown."""
@@ -278,17 +288,21 @@ def _damaged_response(fault: Fault, response: Response) -> Response:
 
 
 async def respond_with_fault(
+    plan: FaultPlan,
     fault: Fault | None,
     respond: Callable[[], Awaitable[Response]],
     *,
     render_error: Callable[[Fault], Response],
 ) -> Response:
-    """Respond as the fault demands; `respond` executes the call, `render_error` renders an error in the API's shape."""
+    """Respond as the plan's fault demands.
+
+    `respond` executes the call, `render_error` renders an error in the API's shape.
+    """
     if fault is None:
         return await respond()
     response = _response_instead(fault, render_error)
     if response is not None:
         return response
     if fault.kind == "slow":
-        await asyncio.sleep(fault.seconds)
+        await plan.hold(fault.seconds)
     return _damaged_response(fault, await respond())

@@ -101,6 +101,8 @@ class YandexRoutes:
         return await self._guard(method, self._tokens.email_of(form), respond)
 
     async def _guard(self, method: str, email: str | None, respond: Callable[[], Awaitable[Response]]) -> Response:
-        answer = await respond_with_fault(self._faults.draw(method, email), respond, render_error=_fault_body)
+        answer = await respond_with_fault(
+            self._faults, self._faults.draw(method, email), respond, render_error=_fault_body
+        )
         self._observe(method, email, answer.status_code)
         return answer

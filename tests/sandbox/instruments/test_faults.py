@@ -1,5 +1,6 @@
 """The fault plan: seeded, counted, and its effect on responses and connections."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -149,6 +150,15 @@ class TestConnection:
         answer = await wire.get("labels")
         assert answer.json()["labels"]
         assert answer.elapsed.total_seconds() >= 0.04
+
+    async def test_a_slow_call_is_executed_when_the_plan_is_removed(self, wire: MailClient) -> None:
+        await wire.plan({"method": "gmail.labels.list", "kind": "slow", "seconds": 600.0})
+        async with asyncio.timeout(60):
+            call = asyncio.create_task(wire.get("labels"))
+            while await wire.fired() == [0]:
+                pass
+            await wire.control("DELETE", "faults")
+            assert (await call).status_code == 200
 
     async def test_a_part_that_loses_the_connection_takes_the_batch_with_it(self, wire: MailClient) -> None:
         await wire.plan({"method": "gmail.labels.list", "kind": "reset", "after": 1, "count": 1})

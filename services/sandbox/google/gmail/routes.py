@@ -46,6 +46,7 @@ class GmailApi:
 
         async def answer() -> Response:
             return await respond_with_fault(
+                self._faults,
                 call.fault,
                 respond,
                 render_error=lambda fault: self._dispatcher.fault_reply(call, fault).response(),
@@ -89,7 +90,7 @@ class GmailApi:
             return self._dispatcher.error_reply(self._dispatcher.fault_error(fault)).response()
 
         async def answer() -> Response:
-            return await respond_with_fault(fault, respond, render_error=fail)
+            return await respond_with_fault(self._faults, fault, respond, render_error=fail)
 
         return await self._within_concurrency(routed[0], -(-len(parts) // PARALLEL_PARTS), answer, refuse)
 

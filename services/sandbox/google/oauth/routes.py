@@ -197,6 +197,8 @@ class OAuthRoutes:
 
     async def _guard(self, method: str, user: User | None, respond: Callable[[], Awaitable[Response]]) -> Response:
         email = user.email if user else None
-        answer = await respond_with_fault(self._faults.draw(method, email), respond, render_error=_fault_body)
+        answer = await respond_with_fault(
+            self._faults, self._faults.draw(method, email), respond, render_error=_fault_body
+        )
         self._observe(method, email, answer.status_code)
         return answer

@@ -1,26 +1,17 @@
 """What processes count of mailboxes, and when the database gets it."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
 from services.kit.stores.postgres import create_pool
 from services.mail.model import Measure
 from services.mail.store.connection import DATABASE_LOST
-from services.mail.store.control.usage import ALL_MAILBOXES
 from services.mail.usage import UsageCounter
 from tests.mail.conftest import OpenStage
 from tests.support.mail.servers import Servers
 from tests.support.mail.stage import Stage
 from tests.support.mail.stored import add_mailbox
+from tests.support.mail.usage import counted
 from tests.support.mail.waiting import eventually
-
-
-async def counted(servers: Servers) -> Mapping[str, Any]:
-    """Return the counts of the application."""
-    row = await servers.pool.fetchrow("SELECT * FROM usage_hours WHERE account_id = $1", ALL_MAILBOXES)
-    return {} if row is None else dict(row)
 
 
 async def is_looked_at(s: Stage) -> bool:
@@ -45,7 +36,7 @@ class TestFlush:
         usage.count(mailbox.mailbox_id, Measure.CHANGES)
         await usage.flush(servers.pool)
         await usage.flush(servers.pool)
-        assert (await counted(servers))["changes"] == 3
+        assert await counted(servers.pool, Measure.CHANGES) == 3
 
     async def test_writes_a_row_a_mailbox_in_one_transaction_however_much_was_counted(self, servers: Servers) -> None:
         await servers.empty()
@@ -56,7 +47,7 @@ class TestFlush:
                 for _ in range(50):
                     usage.count(mailbox.mailbox_id, Measure.MESSAGES_STORED)
         await usage.flush(servers.pool)
-        assert (await counted(servers))["messages_stored"] == 1000
+        assert await counted(servers.pool, Measure.MESSAGES_STORED) == 1000
         written = await servers.pool.fetchrow("SELECT count(*) AS rows, count(DISTINCT xmin::text) FROM usage_hours")
         assert tuple(written or ()) == (21, 1)
 
@@ -71,18 +62,17 @@ class TestWorker:
 
             async def is_counted() -> bool:
                 await worker.usage.flush(s.pool)
-                return bool((await counted(s.servers)).get("changes") == await s.fetchval(brought))
+                return bool(await counted(s.pool, Measure.CHANGES) == await s.fetchval(brought))
 
             # Changes are counted when the turn has ended.
             await eventually(is_counted)
-            found = await counted(s.servers)
-            assert found["messages_stored"] == 5
-            assert found["provider_units"] == (await s.at_provider.quota())["units"]
+            assert await counted(s.pool, Measure.MESSAGES_STORED) == 5
+            assert await counted(s.pool, Measure.PROVIDER_UNITS) == (await s.at_provider.quota())["units"]
 
     async def test_adds_its_last_counts_when_it_ends(self, stage: OpenStage) -> None:
         async with stage(workers=0, messages=5) as s:
             await s.sync_with_worker(count=None)
-            assert (await counted(s.servers))["messages_stored"] == 5
+            assert await counted(s.pool, Measure.MESSAGES_STORED) == 5
 
     async def test_counts_the_units_of_idle_checks(self, stage: OpenStage) -> None:
         async with stage(messages=1, poll_seconds=0.5) as s:
@@ -90,4 +80,4 @@ class TestWorker:
             await eventually(lambda: is_looked_at(s))
             await s.workers[0].drain()
             await s.workers[0].usage.flush(s.pool)
-            assert (await counted(s.servers))["provider_units"] == (await s.at_provider.quota())["units"]
+            assert await counted(s.pool, Measure.PROVIDER_UNITS) == (await s.at_provider.quota())["units"]

@@ -1,16 +1,15 @@
 """What deliverers count of events."""
 
 from services.mail.model import Measure
-from services.mail.store.control.usage import ALL_MAILBOXES
 from tests.support.mail.running_deliverer import QUICK, WebhookStage
+from tests.support.mail.usage import counted
 from tests.support.mail.waiting import eventually
 from tests.support.mail.webhook_receiver import Receiver
 
 
-async def counted(hooks: WebhookStage, *measures: Measure) -> list[int]:
+async def counts(hooks: WebhookStage, *measures: Measure) -> list[int]:
     """Return counts of the application."""
-    row = await hooks.servers.pool.fetchrow("SELECT * FROM usage_hours WHERE account_id = $1", ALL_MAILBOXES)
-    return [] if row is None else [row[measure.value] for measure in measures]
+    return [await counted(hooks.servers.pool, measure) for measure in measures]
 
 
 async def test_events_of_mailboxes_are_counted_by_what_came_of_them(hooks: WebhookStage, receiver: Receiver) -> None:
@@ -27,7 +26,7 @@ async def test_events_of_mailboxes_are_counted_by_what_came_of_them(hooks: Webho
 
         await eventually(is_parked)
     # The test with which the endpoint began is of no mailbox.
-    assert await counted(hooks, Measure.DELIVERED, Measure.FAILED, Measure.PARKED) == [3, len(QUICK.refused), 1]
+    assert await counts(hooks, Measure.DELIVERED, Measure.FAILED, Measure.PARKED) == [3, len(QUICK.refused), 1]
 
 
 async def test_an_event_that_is_tried_again_by_itself_is_counted(hooks: WebhookStage, receiver: Receiver) -> None:
@@ -53,4 +52,4 @@ async def test_an_event_that_is_tried_again_by_itself_is_counted(hooks: WebhookS
             return running.count("events_total", outcome="delivered") == 3
 
         await eventually(is_sent_again)
-    assert await counted(hooks, Measure.DELIVERED) == [2]
+    assert await counts(hooks, Measure.DELIVERED) == [2]

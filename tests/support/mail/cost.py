@@ -44,8 +44,12 @@ class Cost:
 
 
 async def begin_count(redis: Redis, *, spent: int = 0) -> None:
-    """Count the units of the day from zero, or from `spent`; an absent count would begin with an evenly spent day's."""
-    await redis.set(f"mail:quota:day:{(time.time() - DAY_BEGINS) // 86_400:.0f}", spent)
+    """Count the units of the day from zero, or from `spent`, and those of the next day, which can begin within a test.
+
+    An absent count would begin with an evenly spent day's.
+    """
+    today = int((time.time() - DAY_BEGINS) // 86_400)
+    await redis.mset({f"mail:quota:day:{day}": spent for day in (today, today + 1)})
 
 
 async def count(*, redis: Redis, pool: Pool, sandbox: Sandbox, began: float) -> Cost:

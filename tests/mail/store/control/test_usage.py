@@ -1,13 +1,23 @@
 """The counts of usage by the hour."""
 
+from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
+import pytest
+
 from services.mail.model import DEFAULT_APPLICATION, Mailbox, MailboxCounts, Measure, Reach
-from services.mail.store.connection import Connection
+from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import mailbox_overviews, usage
 from tests.support.mail.stored import add_mailbox
 
 OTHER_APPLICATION = uuid4()
+
+
+@pytest.fixture
+async def connection(pool: Pool) -> AsyncIterator[Connection]:
+    """Yield a connection within a transaction, in which the hour stays the same."""
+    async with pool.acquire() as connection, connection.transaction():
+        yield connection
 
 
 async def used(

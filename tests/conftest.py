@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 import structlog
 from xdist.remote import Producer
@@ -33,6 +34,13 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+# The same examples in every run, however long they take: what a run finds follows from the code alone. Long tests look
+# for others (`derandomize=False`).
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("repeatable")
 
 # Seconds of marked tests that name no time limit themselves, and of those of whole stacks. All others have the limit of
 # pyproject.toml.

@@ -13,10 +13,8 @@ from tests.support.auth.connection_machine import Connections
 from tests.support.auth.family_machine import Families
 from tests.support.auth.machine_world import Loop, World
 
-HISTORIES = settings(
-    max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None
-)
-MANY_HISTORIES = settings(HISTORIES, max_examples=500)
+HISTORIES = settings(max_examples=15, stateful_step_count=40, suppress_health_check=list(HealthCheck), database=None)
+MANY_HISTORIES = settings(HISTORIES, max_examples=500, derandomize=False)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def _some_of(names: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[di
 
 
 # All examples of a test share one setup; each sets the deviations that it needs.
-many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 async def ends_well(setup: Setup) -> None:

@@ -120,7 +120,7 @@ class TestDescription:
         assert depth == ATTACHED_LEVELS
         assert [each.mime_type for each in attachments] == ["message/rfc822"]
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         subject=st.text(alphabet="abc ёж漢é", max_size=20).map(lambda text: " ".join(text.split())),
         text=st.text(alphabet="abc \nёж漢é", max_size=100),

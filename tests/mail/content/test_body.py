@@ -271,7 +271,7 @@ class TestPictures:
         message = in_both_formats(multipart("mixed", "\nhi", part))
         assert (message.attachments[0].inline, message.has_attachments) == (True, True)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         ids=st.lists(
             st.from_regex(r"[a-z0-9.$-]{1,10}@[a-z]{1,5}", fullmatch=True), min_size=1, max_size=6, unique=True

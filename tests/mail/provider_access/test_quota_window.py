@@ -275,12 +275,12 @@ def hammer(*, seconds: float) -> Iterator[Step]:
 
 
 class TestNoWindowSeesMoreThanTheLimit:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(steps=st.lists(STEPS, min_size=20, max_size=120))
     async def test_for_any_calls_and_ends(self, quota_redis: Redis, steps: list[Step]) -> None:
         await replay(quota_redis, steps)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(steps=st.lists(UNLUCKY_STEPS, min_size=20, max_size=120))
     async def test_after_redis_lost_its_data_or_its_clock_was_set(self, quota_redis: Redis, steps: list[Step]) -> None:
         await replay(quota_redis, steps)

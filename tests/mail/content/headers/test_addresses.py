@@ -11,7 +11,7 @@ from services.mail.content.headers.addresses import parse_addresses
 from services.mail.providers.gmail.payload import parse_gmail
 from tests.support.mail.samples import parse, parse_as_gmail, raw
 
-PROPERTY = settings(max_examples=300, deadline=None)
+PROPERTY = settings(max_examples=300)
 
 
 def pairs(value: str) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from services.mail.content.headers.dates import parse_date
 JUNE_3 = datetime(2014, 6, 3, 10, 20, 30, tzinfo=UTC)
 # From 2 January 1970 to 30 December 2099, so that every zone's time is in those years.
 _MOMENTS = st.integers(86_400, 4_102_357_600).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
-PROPERTY = settings(max_examples=300, deadline=None)
+PROPERTY = settings(max_examples=300)
 
 
 def after(hours: float) -> datetime:

@@ -10,7 +10,7 @@ from services.mail.content import parse_raw, sanitise_filename
 from services.mail.content.headers.parameters import read_mime_type, split_parameters
 from tests.support.mail.samples import multipart, parse, parse_as_gmail
 
-PROPERTY = settings(max_examples=300, deadline=None)
+PROPERTY = settings(max_examples=300)
 
 
 class TestSloppyTypes:

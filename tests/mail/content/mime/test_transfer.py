@@ -46,7 +46,7 @@ class TestQuotedPrintablePadding:
     def test_it_is_left_out(self, body: bytes, decoded: bytes) -> None:
         assert decode_transfer(body, "quoted-printable") == decoded
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(data=st.binary(max_size=300), padding=st.sampled_from([b" ", b"\t", b" \t  "]), crlf=st.booleans())
     def test_no_padding_changes_what_was_encoded(self, data: bytes, padding: bytes, crlf: bool) -> None:
         encoded = binascii.b2a_qp(data, istext=False)
@@ -103,13 +103,13 @@ class TestLyingBase64:
         body = b"SGVsbG8h\n----\n" + 20 * b"SGVs" + b"\n"
         assert decode_transfer(body, "base64", is_text=True).endswith(20 * b"Hel")
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(text=st.text(min_size=1, max_size=300), codec=st.sampled_from(["utf-8", "utf-16", "cp1251", "gb18030"]))
     def test_any_text_is_decoded(self, text: str, codec: str) -> None:
         data = text.encode(codec, "replace" if codec == "cp1251" else "surrogatepass")
         assert decode_transfer(base64.encodebytes(data), "base64", is_text=True) == data
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(words=st.lists(st.from_regex(r"[A-Za-z]{1,9}[,.:!?]", fullmatch=True), min_size=3, max_size=30))
     def test_no_prose_is_decoded(self, words: list[str]) -> None:
         body = " ".join(words).encode()

@@ -68,7 +68,7 @@ class TestFilesInText:
         body = "<pre>\n" + uuencode(b"abc", "a.txt") + "</pre>"
         assert parse("Content-Type: text/html", body=body).attachments == ()
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         data=st.binary(max_size=300),
         name=st.from_regex(r"[a-z]{1,8}( [a-z]{1,4})?\.[a-z]{3}", fullmatch=True),

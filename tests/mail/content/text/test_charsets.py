@@ -13,7 +13,7 @@ RUSSIAN = "Добрый день! Высылаю счёт за июль, про�
 CHINESE = "您好，附件是七月份的发票，请在星期五之前付款。"
 JAPANESE = "こんにちは。七月分の請求書をお送りします。"
 NO_BREAK = "\xa0"
-PROPERTY = settings(max_examples=300, deadline=None)
+PROPERTY = settings(max_examples=300)
 
 
 def body_of(data: bytes, charset: str, *, mime_type: str = "text/plain") -> str | None:

@@ -44,7 +44,7 @@ class TestInvisibleCharacters:
     def test_joiners_beside_other_letters_go(self) -> None:
         assert clean_line(f"\u200d{FAMILY}\u200d a\u200db {PERSIAN}\u200c") == f"{FAMILY} ab {PERSIAN}"
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(
         st.lists(st.one_of(st.sampled_from([*INVISIBLE, FAMILY, PERSIAN, SCOTLAND]), st.text(max_size=4)), max_size=12)
     )
@@ -54,7 +54,7 @@ class TestInvisibleCharacters:
         assert line == line.strip()
         assert not [each for each in line if unicodedata.category(each) == "Cc"]
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         visible=st.text(alphabet="abcжéß漢", min_size=1, max_size=12),
         hidden=st.lists(st.tuples(st.sampled_from(INVISIBLE), st.integers(0, 12)), max_size=8),

@@ -62,7 +62,7 @@ class TestJoining:
         message = parse(FLOWED, "Content-Transfer-Encoding: quoted-printable", body="caf=C3=A9=20\nau lait\n")
         assert message.text == "café au lait\n"
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         paragraphs=st.lists(st.tuples(st.integers(0, 3), WORDS.map(" ".join)), min_size=1, max_size=6),
         width=st.integers(1, 60),

@@ -117,7 +117,7 @@ class TestHiddenText:
         st.lists(_WORD, max_size=4),
     )
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.lists(st.one_of(_HIDDEN, _SHOWN, _WORD), max_size=10))
     def test_nothing_hidden_is_in_it_and_nothing_else_is_lost(self, pieces: list[str]) -> None:
         text = html_to_text("".join(pieces))

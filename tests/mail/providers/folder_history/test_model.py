@@ -153,5 +153,5 @@ def machine(servers: Servers) -> type[Mailbox]:
 async def test_ends_equal_to_the_provider(machine: type[Mailbox]) -> None:
     Mailbox.loop = asyncio.get_running_loop()
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    few = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=checks)
+    few = settings(max_examples=12, stateful_step_count=25, suppress_health_check=checks)
     await asyncio.to_thread(run_state_machine_as_test, machine, settings=few)

@@ -50,7 +50,7 @@ A, B, C = Letter("1", own="a"), Letter("2", own="b"), Letter("3", own="c")
 
 
 class TestThreads:
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=60)
     @given(letters=_LETTERS, data=st.data())
     async def test_are_those_of_union_find_in_any_order_with_any_cut(
         self, servers: Servers, letters: list[Letter], data: st.DataObject

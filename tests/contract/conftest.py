@@ -1,6 +1,5 @@
 """Clients of Google's own package against the sandbox."""
 
-import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from services.sandbox.settings import Settings
 from tests.support.contract.discovery import Discovery
 from tests.support.contract.google_client import GoogleClient
+from tests.support.own_addresses import own_address
 from tests.support.sandbox.on_socket import sandbox_on_socket
 
 NewClient = Callable[..., GoogleClient]
@@ -29,11 +29,12 @@ def sandbox_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def new_client(sandbox_url: str, discovery: Discovery) -> Iterator[NewClient]:
     """Factory of clients, each for a new user: `new_client(messages=.., scope=.., ugly=..)`."""
-    numbers = itertools.count(1)
     clients: list[GoogleClient] = []
 
-    def make(*, messages: int = 0, scope: str = "https://mail.google.com/", ugly: bool = False) -> GoogleClient:
-        email = f"user{next(numbers)}@example.com"
+    def make(
+        *, messages: int = 0, scope: str = "https://mail.google.com/", ugly: bool = False, email: str = ""
+    ) -> GoogleClient:
+        email = email or own_address({client.email for client in clients})
         client = GoogleClient(sandbox_url, discovery, email=email, scope=scope)
         clients.append(client)
         client.control("POST", "/users", {"email": email, "messages": messages, "ugly": ugly})
@@ -48,7 +49,7 @@ def new_client(sandbox_url: str, discovery: Discovery) -> Iterator[NewClient]:
 @pytest.fixture(scope="session")
 def reader(new_client: NewClient) -> GoogleClient:
     """A mailbox of 216 messages, a sixth of them malformed, that no test changes."""
-    return new_client(messages=216, ugly=True)
+    return new_client(messages=216, ugly=True, email="reader@example.com")
 
 
 @pytest.fixture

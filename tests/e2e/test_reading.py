@@ -12,7 +12,7 @@ from tests.support.e2e.people import Person, Provider, external_ids
 def ada(stack: Any, http: Any) -> Person:
     """A person with a synced mailbox of 60 messages."""
     provider = Provider(stack.sandbox_url)
-    email = provider.new_user(messages=60)
+    email = provider.new_user(messages=60, email="reading@example.com")
     provider.close()
     person = Person.sign_in(http, email)
     person.sync()

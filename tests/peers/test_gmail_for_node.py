@@ -13,7 +13,7 @@ MESSAGES = 40
 
 @pytest.fixture(scope="module")
 def email(provider: Provider) -> str:
-    return provider.new_user(messages=MESSAGES)
+    return provider.new_user(messages=MESSAGES, email="node@example.com")
 
 
 @pytest.fixture(scope="module")

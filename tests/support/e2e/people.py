@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 
 from services.kit.tls.authorities import public_authorities
+from tests.support.own_addresses import own_address
 
 SYNC_SECONDS = 60
 _LISTED_BY_DEFAULT = frozenset({"SPAM", "TRASH"})
@@ -46,8 +47,8 @@ class Provider:
         self._http.close()
 
     def new_user(self, *, messages: int = 0, email: str = "", **fields: object) -> str:
-        """Create a user for one test. Returns the address."""
-        address = email or f"user-{secrets.token_hex(4)}@example.com"
+        """Create a user for one test. Returns the address, from which the mail follows."""
+        address = email or own_address({user["email"] for user in self.get("/users")["users"]})
         self.post("/users", email=address, messages=messages, **fields)
         return address
 

@@ -59,7 +59,7 @@ class TestPeriodicTasks:
             *("forget connect sessions", "fill applications of events"),
         }
         with capture_logs() as logs:
-            async with serving(make_settings(auth_postgres_db="postgres"), stop=asyncio.Event()), asyncio.timeout(10):
+            async with serving(make_settings(auth_postgres_db="postgres"), stop=asyncio.Event()), asyncio.timeout(30):
                 while len(failures := _failures(logs)) < len(tasks):  # noqa: ASYNC110 - the log has no event to wait for
                     await asyncio.sleep(0.01)
         assert {entry["task"] for entry in failures} == tasks
@@ -89,7 +89,7 @@ class TestProcess:
     async def test_serves_until_sigterm(self, make_settings: Callable[..., AuthSettings], ports: Ports) -> None:
         settings = make_settings(auth_admin_port=ports.free())
         process = await self._start(settings)
-        async with httpx.AsyncClient() as client, asyncio.timeout(20):
+        async with httpx.AsyncClient() as client, asyncio.timeout(60):
             while not await self._ready(client, settings.auth_admin_port):
                 assert process.returncode is None
         process.terminate()

@@ -30,7 +30,7 @@ async def holding(engine: AsyncEngine, lock: str, **values: str) -> AsyncIterato
 
 async def waiting(engine: AsyncEngine, count: int) -> None:
     """Wait until this number of statements wait for a lock."""
-    async with asyncio.timeout(5), engine.connect() as connection:
+    async with asyncio.timeout(30), engine.connect() as connection:
         while await connection.scalar(_WAITING) < count:
             await connection.rollback()
 

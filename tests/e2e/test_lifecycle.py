@@ -20,8 +20,8 @@ from tests.support.e2e.traffic import Ask, Balancer, traffic
 MESSAGES = 60
 # Seconds for which a stopping process still takes requests.
 DRAIN_DELAY = 0.5
-# Seconds that may follow until a process has ended.
-GRACE = 5.0
+# Seconds that may follow until a process has ended. A request that is waited for to its end would take 20.
+GRACE = 15.0
 
 
 @dataclass(frozen=True)

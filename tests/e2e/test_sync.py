@@ -173,5 +173,5 @@ class TestOneServiceDown:
             assert ada.http.get("/readyz").status_code == 200
         finally:
             stack.start(name)
-        wait_for(lambda: ada.get(path).status_code == 200, seconds=5)
+        wait_for(lambda: ada.get(path).status_code == 200, seconds=30)
         ada.sync()

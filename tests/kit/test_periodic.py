@@ -24,7 +24,7 @@ class Pauses:
             await asyncio.Event().wait()
 
     async def done(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self._done.wait()
 
 

@@ -64,7 +64,7 @@ def migrate(
         }
     command = [sys.executable, "-m", "services.mail.migrations", *arguments]
     return subprocess.run(
-        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
 
 

@@ -75,7 +75,7 @@ class TestConnections:
         heard = asyncio.Event()
         await listening.add_listener("mailbox_due", lambda *_: heard.set())
         await pool.execute("NOTIFY mailbox_due")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await heard.wait()
         await pool.close()
         await listening.close()

@@ -343,7 +343,7 @@ class TestCrash:
             await connection.execute(update(grant_revocations).values(due_at=func.now()))
         # A process runs its periodic tasks when it starts.
         await start_service()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await pending_links(engine, user.person):
                 pass
         assert not is_granted(stand_in, user.person)

@@ -362,7 +362,7 @@ class TestStores:
                     "WHERE application_name = 'mailroom-auth' AND datname = current_database()"
                 )
             )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     answer = await service.provider_token(user)

@@ -355,7 +355,7 @@ class TestFollow:
 
     async def test_is_the_same_without_blocking(self) -> None:
         gateway = Gateway([REFUSED, _page(_deleted("m1"), after="p1")])
-        async with gateway.async_client() as client, asyncio.timeout(10):
+        async with gateway.async_client() as client, asyncio.timeout(30):
             async for page in client.changes.follow(MAILBOX, "p0"):
                 assert page.next_since == "p1"
                 break

@@ -309,7 +309,7 @@ class TestCounting:
             await counted.take("grace")
         refused = await refusal(counted, "grace")
         assert 0 < float(refused.metadata["retry_after"]) <= 2
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await _is_refused(counted, "grace"):  # noqa: ASYNC110 - the end of a window has no event
                 await asyncio.sleep(0.05)
 

@@ -178,7 +178,7 @@ class TestPreferWait:
         gateway.mail.connect("ada", ADA)
         gateway.mail.never_ends_when_watched = True
         asking = asyncio.ensure_future(start(gateway, {"email": ADA}, prefer="wait=60"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await gateway.mail.watched.wait()
             gateway.stop.set()
             answer = await asking
@@ -190,7 +190,7 @@ class TestPreferWait:
         gateway.mail.connect("grace", "grace@example.org")
         gateway.mail.never_ends_when_watched = True
         polls = [asyncio.ensure_future(start(gateway, {"email": ADA}, prefer="wait=60")) for _ in range(POLLS_PER_USER)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(gateway.mail.watches) < POLLS_PER_USER:
                 gateway.mail.watched.clear()
                 await gateway.mail.watched.wait()

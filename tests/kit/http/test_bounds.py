@@ -259,7 +259,7 @@ class TestPipelining:
             writer.write((GET + b"\r\n") * 2)
             await begun.wait()
             writer.close()
-            await asyncio.wait_for(left.wait(), 5)
+            await asyncio.wait_for(left.wait(), 30)
 
     async def test_goes_on_behind_an_upgrade_that_is_offered(self) -> None:
         offer = GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
@@ -285,7 +285,7 @@ class TestResponse:
         async with served(QUICK, large) as connect:
             _, writer = await connect()
             writer.write(GET + b"\r\n")
-            await asyncio.wait_for(ended.wait(), 5)
+            await asyncio.wait_for(ended.wait(), 30)
 
     async def test_takes_as_long_as_it_needs(self) -> None:
         async def slow(_: Request) -> Response:

@@ -62,7 +62,7 @@ class TestServeHttp:
             return await asyncio.Event().wait()  # type: ignore[return-value]  # it never comes to that
 
         app = Starlette(routes=[Route("/", endless)])
-        async with httpx.AsyncClient() as client, asyncio.timeout(5):
+        async with httpx.AsyncClient() as client, asyncio.timeout(30):
             async with serve_http(app, host="127.0.0.1", port=0, drain_seconds=1) as port:
                 under_way = asyncio.ensure_future(client.get(f"http://127.0.0.1:{port}/"))
                 await arrived.wait()

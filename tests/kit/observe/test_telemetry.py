@@ -64,7 +64,7 @@ class TestRpc:
             asking = asyncio.ensure_future(ask())
             await arrived.wait()
             asking.cancel()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await ended.wait()
         assert recorded.count("mailroom_rpc_seconds", rpc=RPC, code="CANCELLED") == 1
 
@@ -216,4 +216,4 @@ from services.kit.observe.setup import open_telemetry
 with open_telemetry("test", collector="http://127.0.0.1:{closed_port}") as telemetry:
     telemetry.tracer.start_span("lost").end()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=10)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)

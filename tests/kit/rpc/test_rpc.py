@@ -439,7 +439,7 @@ class TestReplicas:
 
 
 async def _until(condition: Callable[[], bool], ask: Callable[[], Awaitable[Any]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await ask()
 

@@ -76,7 +76,7 @@ def versions(tmp_path: Path) -> Path:
 def attempt(database: Database, versions: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs a command of the migrations in that folder."""
     return subprocess.run(
-        _command(database, versions, *arguments), capture_output=True, text=True, check=False, timeout=60
+        _command(database, versions, *arguments), capture_output=True, text=True, check=False, timeout=240
     )
 
 

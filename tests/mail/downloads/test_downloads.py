@@ -302,4 +302,4 @@ class TestCancellation:
             async def is_clean() -> bool:
                 return d.files() == [] and not d.downloads._fetches
 
-            await eventually(is_clean, within=5)
+            await eventually(is_clean)

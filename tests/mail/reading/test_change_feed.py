@@ -224,7 +224,7 @@ class TestPage:
 
         await eventually(is_waiting)
         stop.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert shown(await waiting) == []
 
     async def test_returns_no_changes_after_the_wait(self, pool: Pool, mailbox: Mailbox) -> None:

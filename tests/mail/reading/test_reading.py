@@ -349,7 +349,7 @@ class TestExport:
 class TestShares:
     async def test_of_a_user_s_queries_leave_connections_to_others(self, pool: Pool) -> None:
         connections, ada, grace = UserConnections(pool), uuid4(), uuid4()
-        async with AsyncExitStack() as stack, asyncio.timeout(10):
+        async with AsyncExitStack() as stack, asyncio.timeout(30):
             for _ in range(2):
                 await stack.enter_async_context(connections.of(ada))
             third = asyncio.ensure_future(stack.enter_async_context(connections.of(ada)))

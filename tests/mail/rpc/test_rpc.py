@@ -130,7 +130,7 @@ def client(stage: OpenStage, ports: Ports) -> OpenClient:
             service = asyncio.create_task(app.serve(settings, stop))
             try:
                 async with aio.insecure_channel(f"127.0.0.1:{port}", options=_SOON_AGAIN) as channel:
-                    await asyncio.wait_for(channel.channel_ready(), 10)
+                    await asyncio.wait_for(channel.channel_ready(), 30)
                     yield Client(s, channel)
             finally:
                 stop.set()

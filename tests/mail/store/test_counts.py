@@ -109,7 +109,7 @@ class TestCounts:
         await connection.execute("UPDATE change_feeds SET counted_seq = NULL")
         async with pool.acquire() as writer, writer.transaction():
             await messages.upsert(writer, mailbox_id, [stored_message("b")])
-            found = await asyncio.wait_for(overview(connection, mailbox), 5)
+            found = await asyncio.wait_for(overview(connection, mailbox), 30)
             assert found.message_count == 1
         assert await kept(connection, mailbox_id) is None
         assert (await overview(connection, mailbox)).message_count == 2

@@ -47,7 +47,7 @@ class TestTakeover:
                 await dead.crash()
                 assert await s.fetchval("SELECT lease_until > now() + interval '1 minute' FROM mailbox_schedule")
                 async with s.another_worker(WorkerOptions(lease_seconds=LONG)):
-                    ended = await s.ended(report, within=5)
+                    ended = await s.ended(report)
             assert ended.sync.state is SyncState.COMPLETED
 
     async def test_leaves_live_workers_alone(self, stage: OpenStage) -> None:

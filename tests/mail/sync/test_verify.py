@@ -303,6 +303,6 @@ class TestLargeMailbox:
 
                 await eventually(is_reading)
                 async with s.pool.acquire() as other:
-                    assert await asyncio.wait_for(schedule.renew(other, turn.lease, lease_seconds=60), 5)
-                    await asyncio.wait_for(schedule.trigger(other, turn.mailbox_id), 5)
+                    assert await asyncio.wait_for(schedule.renew(other, turn.lease, lease_seconds=60), 30)
+                    await asyncio.wait_for(schedule.trigger(other, turn.mailbox_id), 30)
             await running

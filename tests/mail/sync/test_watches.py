@@ -93,7 +93,7 @@ class SlowWatch(Watched):
 
 async def run(turn: TurnContext) -> Release:
     """Run a turn, for some seconds at most."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await run_turn(turn, poll_seconds=600, verify_seconds=0, retries=Retries())
 
 

@@ -6,7 +6,7 @@ from services.mail.model import Lane
 from services.mail.providers.gmail.http.deadlines import Deadlines
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage, connect_user
-from tests.support.mail.waiting import eventually
+from tests.support.mail.waiting import PATIENCE, eventually
 
 # No call fails before a test is over.
 PATIENT = Deadlines(small=60.0, between=60.0, whole=60.0, longest=60.0)
@@ -50,7 +50,7 @@ class TestSlots:
                 own,
             )
             await s.pool.execute("NOTIFY mailbox_due")
-            await asyncio.wait_for(s.until_stored(new), 5.0)
+            await asyncio.wait_for(s.until_stored(new), PATIENCE)
             await eventually(two_are_held)
             await s.servers.sandbox.control("DELETE", "faults")
 

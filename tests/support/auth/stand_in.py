@@ -55,7 +55,7 @@ class Gate:
 
     async def arrival(self) -> None:
         """Wait for the first request."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self._arrived.wait()
 
     def open(self) -> None:

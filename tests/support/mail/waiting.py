@@ -7,7 +7,7 @@ from typing import Any
 
 from services.mail.store.connection import Pool
 
-# Default time limit of a wait in seconds.
+# Default time limit of a wait in seconds: less than the 30 for which a test lets a provider hang.
 PATIENCE = 20.0
 
 

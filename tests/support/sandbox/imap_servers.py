@@ -119,7 +119,7 @@ class Connection:
 
     async def line(self) -> bytes:
         """Return the next response without its line end, literals included; empty at the end of the stream."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             data = await self.reader.readline()
             while match := _LITERAL.search(data):
                 data += await self.reader.readexactly(int(match[1])) + await self.reader.readline()

@@ -131,4 +131,4 @@ class TestFolderThatIsDeleted:
                 await stage.hint()
                 return {message.subject for message in await stage.listed()} == subjects
 
-            await eventually(are_copied, within=15)
+            await eventually(are_copied)

@@ -80,7 +80,7 @@ class TestHide:
         async with pool.acquire() as listener, pool.acquire() as connection:
             await listener.add_listener(schedule.CHANNEL, hear)
             await disconnect(connection, mailbox)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await heard.wait()
             await listener.remove_listener(schedule.CHANNEL, hear)
 

@@ -223,7 +223,7 @@ class TestHint:
             async with connection.transaction():
                 await schedule.trigger(connection, mailbox_id)
                 assert not heard.is_set()
-            await asyncio.wait_for(heard.wait(), 5)
+            await asyncio.wait_for(heard.wait(), 30)
             await listener.reset()
 
     async def test_counts_up_under_contention(self, pool: Pool) -> None:

@@ -40,7 +40,7 @@ class Receiver:
 
     async def wait_for(self, count: int) -> list[dict[str, Any]]:
         """Return the decoded data of the first `count` notifications."""
-        async with asyncio.timeout(10), self._arrived:
+        async with asyncio.timeout(30), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)
         return [json.loads(b64decode(body["message"]["data"])) for _, body in self.requests[:count]]
 
@@ -64,7 +64,7 @@ async def subscribed() -> AsyncIterator[tuple[MailClient, Receiver]]:
 
 
 async def _until(condition: Callable[[dict[str, Any]], bool], mail: MailClient) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             report: dict[str, Any] = await mail.control("GET", "push")
             if condition(report):

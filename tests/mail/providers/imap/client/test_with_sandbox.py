@@ -118,7 +118,7 @@ class TestIdle:
             await examine(connection, b"INBOX")
             waiting = asyncio.create_task(idle(connection, seconds=30, stop=asyncio.Event()))
             await servers.deliver(subject="x")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert await waiting
             assert await search(connection, EVERYTHING) == [1]
 

@@ -40,6 +40,19 @@ class TestDownloads:
             # The worker's connection, and one for both downloads.
             assert (await stage.imap.account())["most_connections"] == 2
 
+    async def test_give_the_bytes_of_a_server_that_tells_them_twice(
+        self, servers: Servers, profile: str, tmp_path: Path
+    ) -> None:
+        async with open_imap_stage(servers, profile) as stage:
+            message_id = await stage.imap.import_message(with_attachment())
+            await stage.sync(count=None)
+            await stage.imap.plan(method="imap.fetch", kind="duplicate_uids")
+            raw = await stage.imap.raw(message_id)
+            detail = await stage.detail(stage.id_of(message_id, raw))
+            async with stage.downloads(tmp_path) as downloads:
+                assert await downloads.raw(detail) == raw
+                assert await downloads.attachment(detail, detail.attachments[0].part_id) == FILE
+
     async def test_of_a_moved_message_waits_for_the_next_pass(
         self, servers: Servers, profile: str, tmp_path: Path
     ) -> None:

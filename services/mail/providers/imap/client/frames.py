@@ -72,10 +72,12 @@ class FrameReader:
         self._patience = patience
         self._buffer = bytearray()
         self._room = limits.answer
+        self._has_streamed = False
 
     def begin_answer(self) -> None:
-        """Let another command have an answer of the full size."""
+        """Let another command have an answer of the full size, and one body for its sink."""
         self._room = self._limits.answer
+        self._has_streamed = False
 
     def forget(self, frame: Frame) -> None:
         """Count a response of the answer no more: nothing of it is kept."""
@@ -85,7 +87,8 @@ class FrameReader:
     async def read(self, *, seconds: float, sink: Sink | None = None) -> Frame:
         """Return the next response, whose first byte may take `seconds`.
 
-        Literals of message bodies are written to `sink`, if there is one, and not kept.
+        With a `sink` literals of message bodies are not kept. The first one of an answer is written to it: servers may
+        send a message twice.
         """
         texts: list[bytes] = []
         literals: list[Literal] = []
@@ -99,7 +102,8 @@ class FrameReader:
             texts.append(text[: found.start()])
             size = int(found[1])
             if sink is not None and _BODY.search(texts[-1]):
-                literals.append(await self._stream_literal(size, sink))
+                literals.append(await self._stream_literal(size, _drop if self._has_streamed else sink))
+                self._has_streamed |= size > 0
             else:
                 self._spend(size)
                 literals.append(await self._literal(size))
@@ -154,3 +158,7 @@ class FrameReader:
         if not data:
             raise ConnectionLostError("the server closed the connection")
         self._buffer += data
+
+
+async def _drop(_: bytes) -> None:
+    """Take bytes that nothing needs."""

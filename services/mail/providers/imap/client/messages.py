@@ -166,30 +166,31 @@ async def fetch_headers(connection: Connection, uids: str) -> dict[int, Attribut
 async def copy_body(connection: Connection, uid: int, sink: Sink, *, section: str = "") -> int | None:
     """Write the bytes of a message, or of one of its sections, to `sink` as they come; return how many.
 
-    None says that the server gave no bytes, or those of another message: what was written does not count.
+    None says that the server gave no bytes, or those of another message, or different ones: what was written does not
+    count. One that is told twice is written once.
     """
-    sizes: list[int] = []
-    strangers = 0
+    sizes: set[int] = set()
     quoted: list[bytes] = []
+    strangers = 0
 
     def collect(response: Data | Status) -> None:
         nonlocal strangers
         given = fetched_in(response)
         body = None if given is None else _body(given)
-        if given is None or body is None:
+        size = body.size if isinstance(body, Streamed) else len(body or b"")
+        if given is None or not size:
             return
         strangers += number_of(given.get("UID")) != uid
-        sizes.append(body.size if isinstance(body, Streamed) else len(body))
+        sizes.add(size)
         quoted.extend([body] if isinstance(body, bytes) else [])
 
-    await connection.run(
-        command("UID FETCH", sequence(str(uid)), _body_items(section)), collect=collect, sink=sink
-    )  # fmt: skip
+    wanted = command("UID FETCH", sequence(str(uid)), _body_items(section))
+    await connection.run(wanted, collect=collect, sink=sink)
     if strangers or len(sizes) != 1:
         return None
-    for body in quoted:
+    for body in quoted[:1]:
         await sink(body)
-    return sizes[0]
+    return sizes.pop()
 
 
 def _body_items(section: str) -> Argument:

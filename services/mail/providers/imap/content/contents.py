@@ -86,7 +86,7 @@ class ImapContents:
         """Write the RFC 5322 bytes of a message as they come. Raises MessageGoneError."""
         async with self._session.connection() as connection:
             await _select(connection, folder, state)
-            if await copy_body(connection, int(key), write) is None:
+            if not await copy_body(connection, int(key), write):
                 raise await _reason(connection, int(key))
 
 

@@ -142,6 +142,18 @@ class TestCopyBody:
     async def test_writes_a_quoted_body(self) -> None:
         assert await copy_at(b'* 1 FETCH (UID 3 BODY[] "x")\r\n') == (1, b"x")
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"* 1 FETCH (UID 3 BODY[] {1}\r\nx)\r\n* 1 FETCH (UID 3 BODY[] {1}\r\nx)\r\n",
+            b"* 1 FETCH (UID 3 BODY[] {1}\r\nx BODY[] {1}\r\nx)\r\n",
+            b"* 1 FETCH (UID 3 BODY[] {0}\r\n)\r\n* 1 FETCH (UID 3 BODY[] {1}\r\nx)\r\n",
+            b'* 1 FETCH (UID 3 BODY[] "x")\r\n* 1 FETCH (UID 3 BODY[] "x")\r\n',
+        ],
+    )
+    async def test_writes_once_what_is_told_twice(self, answer: bytes) -> None:
+        assert await copy_at(answer) == (1, b"x")
+
     @pytest.mark.parametrize("answer", [b"", b"* 1 FETCH (UID 3 BODY[] NIL)\r\n", b"* 1 FETCH (UID 3 FLAGS ())\r\n"])
     async def test_says_when_there_are_none(self, answer: bytes) -> None:
         assert await copy_at(answer) == (None, b"")
@@ -151,7 +163,8 @@ class TestCopyBody:
         [
             b"* 1 FETCH (BODY[] {1}\r\nx UID 4)\r\n",
             b"* 1 FETCH (BODY[] {1}\r\nx)\r\n",
-            b"* 1 FETCH (UID 3 BODY[] {1}\r\nx)\r\n" * 2,
+            b"* 1 FETCH (UID 3 BODY[] {1}\r\nx)\r\n* 1 FETCH (UID 3 BODY[] {2}\r\nxy)\r\n",
+            b"* 1 FETCH (UID 4 BODY[] {1}\r\nx)\r\n* 1 FETCH (UID 3 BODY[] {1}\r\nx)\r\n",
         ],
     )
     async def test_does_not_take_those_of_another_message(self, answer: bytes) -> None:

@@ -145,7 +145,8 @@ class MailboxSession(Protocol):
 
         Raises only errors of the call as a whole. An error of a get, NoAnswerError included, is the result of its
         messages. NotInThreadError leaves open whether the message exists. `singly` sends each get as a request of its
-        own: those that are not sent any more, after one that met a limit or got no answer, have no result.
+        own: those that are not sent any more, after one that met a limit or got no answer, have no result, or are
+        postponed.
         """
         ...
 

@@ -104,6 +104,19 @@ class MessageGoneError(ProviderError):
     reason = "message_gone"
 
 
+class PostponedError(ProviderError):
+    """The message has failed, or another one that was asked for with it, and is not asked for within `retry_after` s.
+
+    A further failure would cost what is left for other messages of the mailbox.
+    """
+
+    reason = "postponed"
+
+    def __init__(self, detail: str, *, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class NotInThreadError(ProviderError):
     """The message was not in the answer for its thread. A get of the message itself tells whether it exists."""
 

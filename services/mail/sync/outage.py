@@ -8,6 +8,7 @@ from services.mail.providers.base import FetchResult, Get
 from services.mail.providers.errors import (
     AccessDeniedError,
     MessageGoneError,
+    PostponedError,
     ProviderUnavailableError,
     RejectedError,
     TokenRefusedError,
@@ -34,14 +35,15 @@ def units(costs: CallCosts, queued: Sequence[FetchItem], gets: Sequence[Get], re
 async def tell(
     turn: TurnContext, queued: Sequence[FetchItem], results: Mapping[str, FetchResult], retries: Retries
 ) -> None:
-    """If no message was fetched, make other calls to find out whether the messages are to blame.
+    """If no message of those asked for was fetched, make other calls to find out whether the messages are to blame.
 
     During an outage these fail too and end the turn, so that no message has an attempt counted against it. Labels cost
     little. They can be had while messages cannot, so a message that was fetched before decides about a last attempt;
     where none was, several cannot all be to blame. Raises the errors of calls.
     """
     failed = {id_: result for id_, result in results.items() if isinstance(result, _SUSPICIOUS)}
-    if not results or len(failed) < len(results):
+    asked = sum(not isinstance(result, PostponedError) for result in results.values())
+    if not asked or len(failed) < asked:
         return
     try:
         await label_copy.refresh(turn)

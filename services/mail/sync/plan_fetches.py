@@ -31,11 +31,16 @@ def in_one_way(queued: Sequence[FetchItem]) -> tuple[Sequence[FetchItem], bool]:
     """Return the messages fetched in the same way as the first, and whether each of them needs a call of its own.
 
     A message needs its own call after one in which the provider did not have it, or which failed. Live messages share
-    their calls with no others, whose units they would have to wait for.
+    their calls with no others, whose units they would have to wait for. Where calls fail, few can be made at a time:
+    messages with fewer failed attempts come first, and of those with as many the last ones, which were left out.
     """
     singly = bool(queued) and queued[0].is_alone
     lane = queued[0].lane if queued else None
-    return [item for item in queued if item.is_alone is singly and item.lane is lane], singly
+    chosen = [item for item in queued if item.is_alone is singly and item.lane is lane]
+    if singly:
+        chosen.reverse()
+        chosen.sort(key=lambda item: item.attempts)
+    return chosen, singly
 
 
 def _cheapest(item: FetchItem, *, costs: CallCosts, most_units: int) -> Get:

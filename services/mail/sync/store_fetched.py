@@ -11,6 +11,7 @@ from services.mail.providers.errors import (
     LimitError,
     MessageGoneError,
     NotInThreadError,
+    PostponedError,
     ProviderError,
     ProviderUnavailableError,
     TokenRefusedError,
@@ -23,7 +24,7 @@ from services.mail.sync.threads.join import with_threads
 from services.mail.sync.turn_context import TurnContext
 
 # Results that do not count as a failed attempt.
-_NO_FAILURE = MessageGoneError | NotInThreadError | LimitError
+_NO_FAILURE = MessageGoneError | NotInThreadError | LimitError | PostponedError
 # The reason of the dead letter of a message that the database cannot hold.
 REFUSED_BY_DATABASE = "refused_by_database"
 
@@ -161,6 +162,9 @@ async def _postpone_failed(
     if failed:
         reasons = sorted({error.reason for error in failed.values()})
         log.info("messages failed", mailbox_id=mailbox_id, reasons=reasons, n=len(failed))
+    if waits := [result.retry_after for result in results.values() if isinstance(result, PostponedError)]:
+        postponed = [id_ for id_, result in results.items() if isinstance(result, PostponedError)]
+        await fetch_queue.suspect(connection, mailbox_id, postponed, again_seconds=max(waits))
     for limit in {retries.unavailable, retries.refused}:
         reasons_by_id = {id_: error.reason for id_, error in failed.items() if retries.attempts_after(error) == limit}
         await fetch_queue.postpone(

@@ -71,10 +71,10 @@ class TestOneWay:
 
     def test_is_that_of_the_first(self) -> None:
         items = [replace(item, is_doubted=item.external_id in "02") for item in queue(*[None] * 4)]
-        assert in_one_way(items) == ([items[0], items[2]], True)
+        assert in_one_way(items) == ([items[2], items[0]], True)
         assert in_one_way([]) == ([], False)
 
     def test_mixes_no_message_that_failed_with_others(self) -> None:
         items = [replace(item, attempts=int(item.external_id in "02")) for item in queue(*[None] * 4)]
-        assert in_one_way(items) == ([items[0], items[2]], True)
+        assert in_one_way(items) == ([items[2], items[0]], True)
         assert in_one_way(items[1:2]) == (items[1:2], False)

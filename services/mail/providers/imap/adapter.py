@@ -125,7 +125,11 @@ class ImapProvider:
                 mailbox.mailbox_id,
                 session=session,
                 folders=ImapFolders(session, hidden_marks=self._server.hidden_marks, doubted=self._marks.doubted),
-                contents=ImapContents(session, whole_up_to=self._whole_up_to),
+                contents=ImapContents(
+                    session,
+                    whole_up_to=self._whole_up_to,
+                    ensure_spare=lambda: self._sign_in.ensure_spare(mailbox),
+                ),
                 marks=self._marks,
                 quiet=self._quiet,
                 keeper=self._keeper,

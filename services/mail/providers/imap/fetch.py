@@ -88,8 +88,10 @@ class MovedError(ProviderUnavailableError):
     """The message is not where the last pass has found it. A later pass tells where it is, or that it is deleted."""
 
 
-async def fetch(found: Snapshot, external_ids: Sequence[str], contents: ImapContents) -> dict[str, FetchResult]:
-    """Return messages by id, with an error for each that failed.
+async def fetch(
+    found: Snapshot, external_ids: Sequence[str], contents: ImapContents, *, singly: bool = False
+) -> dict[str, FetchResult]:
+    """Return messages by id, each asked for by itself if `singly`, with an error for each that failed.
 
     MessageGoneError says that the history does not know the message, MovedError that it is not at its place, LimitError
     that it was not asked for, or in vain: the results of other messages are not lost by it.
@@ -105,7 +107,7 @@ async def fetch(found: Snapshot, external_ids: Sequence[str], contents: ImapCont
             by_folder.setdefault(place.folder_id, {})[external_id] = place
     limit: LimitError | None = None
     for folder_id, places in by_folder.items():
-        given = {} if limit else await _contents(found.folders[folder_id], places, contents)
+        given = {} if limit else await _contents(found.folders[folder_id], places, contents, singly=singly)
         limit = limit or next((each for each in given.values() if isinstance(each, LimitError)), None)
         for external_id, place in places.items():
             results[external_id] = _result(found, external_id, place, given.get(place.key, limit))
@@ -113,11 +115,11 @@ async def fetch(found: Snapshot, external_ids: Sequence[str], contents: ImapCont
 
 
 async def _contents(
-    folder: KnownFolder, places: Mapping[str, Location], contents: ImapContents
+    folder: KnownFolder, places: Mapping[str, Location], contents: ImapContents, *, singly: bool
 ) -> Mapping[str, ParsedMessage | ProviderError]:
     sizes = {place.key: place.size for place in places.values()}
     try:
-        return await contents.fetch(folder.folder, sizes, state=state_of(folder))
+        return await contents.fetch(folder.folder, sizes, state=state_of(folder), singly=singly)
     except RejectedError as error:
         # A folder that is gone stops no messages of others; the next passes tell.
         return dict.fromkeys(sizes, MessageGoneError(error.detail))

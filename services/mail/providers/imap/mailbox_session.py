@@ -9,6 +9,7 @@ from services.mail.providers.base import FetchResult, Get, HistoryPage, IdPage, 
 from services.mail.providers.errors import (
     HistoryRestartedError,
     MessageGoneError,
+    ProviderError,
     ProviderUnavailableError,
     RejectedError,
     UnreadableMessageError,
@@ -187,23 +188,27 @@ class ImapMailboxSession:
         """Return None: IMAP does not tell."""
         return None
 
-    async def fetch(self, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:  # noqa: ARG002
-        """Return messages from their places; a batch that fails is halved in any case.
+    async def fetch(self, gets: Sequence[Get], *, singly: bool = False) -> Mapping[str, FetchResult]:
+        """Return messages from their places. Where several fail together, each is asked for by itself in any case.
 
-        A message that is not at its place is looked for by passes: only the history tells that it is deleted.
+        A message that is not at its place is looked for by passes: only the history tells that it is deleted. An error
+        of these is that message's: the others are not in vain.
         """
         ids = [external_id for get in gets for external_id in get.external_ids]
-        results = await self._fetch(ids)
+        results = await self._fetch(ids, singly=singly)
         moved = not_at_their_places(results)
         if moved and self._history is not None:
-            history = self._writing_history()
-            for _ in range(2):
-                await run_steps(history, seconds=_SEARCH_SECONDS / 2)
-            results |= await self._fetch(moved)
+            try:
+                history = self._writing_history()
+                for _ in range(2):
+                    await run_steps(history, seconds=_SEARCH_SECONDS / 2)
+                results |= await self._fetch(moved, singly=singly)
+            except ProviderError as error:
+                results |= dict.fromkeys(moved, error)
         return results
 
-    async def _fetch(self, ids: Sequence[str]) -> dict[str, FetchResult]:
-        return await fetch(await self._snapshots.take(ids), ids, self._contents)
+    async def _fetch(self, ids: Sequence[str], *, singly: bool) -> dict[str, FetchResult]:
+        return await fetch(await self._snapshots.take(ids), ids, self._contents, singly=singly)
 
     async def complete(self, partial: PartialMessage) -> ProviderMessage:
         """Raise UnreadableMessageError: messages come with all text that is stored."""

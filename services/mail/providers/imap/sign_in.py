@@ -64,6 +64,11 @@ class SignIn:
         connection.on_close = end
         return connection
 
+    async def ensure_spare(self, mailbox: Mailbox) -> None:
+        """Raise OwnLimitError if the sign-ins that are left are those for live mail."""
+        async with self._logins.take(mailbox, live=False, only_if=TokenRefusedError):
+            pass
+
     async def _open(self, mailbox: Mailbox, token: str) -> Connection:
         server = self._server
         credentials = Credentials(user=mailbox.email, token=token, host=server.host, port=server.port)

@@ -287,15 +287,19 @@ async def postpone(
     )
 
 
-async def suspect(connection: Connection, mailbox_id: int, external_ids: Sequence[str]) -> None:
+async def suspect(
+    connection: Connection, mailbox_id: int, external_ids: Sequence[str], *, again_seconds: float = 0.0
+) -> None:
     """Count one failed attempt, not more however often, so that these messages are fetched each by itself."""
     await connection.execute(
         """
-        UPDATE fetch_queue SET attempts = greatest(attempts, 1), thread_id = NULL
+        UPDATE fetch_queue SET attempts = greatest(attempts, 1), thread_id = NULL,
+            not_before = greatest(not_before, now() + make_interval(secs => $3))
         WHERE mailbox_id = $1 AND external_id = ANY($2::text[])
         """,
         mailbox_id,
         external_ids,
+        again_seconds,
     )
 
 

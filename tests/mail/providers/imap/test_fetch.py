@@ -1,16 +1,28 @@
 """Messages are fetched from a place at which they are, whatever becomes of their folders."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, cast
 
-from services.mail.providers.errors import MessageGoneError, OwnLimitError
+from services.mail.content.model import ParsedMessage
+from services.mail.content.parse import parse_raw
+from services.mail.model import ProviderMessage
+from services.mail.providers.base import Get
+from services.mail.providers.errors import MessageGoneError, OwnLimitError, ProviderError, ProviderUnavailableError
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.folder_history.port import Folder
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.content.contents import ImapContents
 from services.mail.providers.imap.fetch import Snapshot, Snapshots, fetch
+from services.mail.providers.imap.folders import ImapFolders
+from services.mail.providers.imap.mailbox_session import ImapMailboxSession
 from services.mail.providers.imap.session import ImapSession
+from services.mail.store.connection import Connection as Database
 from services.mail.store.folder_history import folders, passes
+from tests.support.folder_history.fake_folders import FakeFolders, key_of
+from tests.support.folder_history.observed_history import ObservedHistory
 from tests.support.imap.mailbox_stage import open_imap_stage
 from tests.support.mail.logged_pool import LoggedPool
 from tests.support.mail.servers import Servers
@@ -89,6 +101,55 @@ class TestFetch:
             MessageGoneError,
         ]
         assert sign_ins == 1
+
+
+class OnlyMessage:
+    """Contents of a mailbox in which one message is at its place; the others have been moved."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    async def fetch(
+        self, folder: Folder, sizes: Mapping[str, int], *, state: str, singly: bool
+    ) -> Mapping[str, ParsedMessage | ProviderError]:
+        """As ImapContents."""
+        del folder, state, singly
+        return {key: parse_raw(b"Subject: x\r\n\r\n") if key == self._key else MessageGoneError(key) for key in sizes}
+
+
+class TestMovedMessage:
+    async def test_that_cannot_be_looked_for_keeps_the_others(self, servers: Servers) -> None:
+        await servers.empty()
+        async with servers.pool.acquire() as connection:
+            mailbox_id = (await add_mailbox(connection)).mailbox_id
+        observed = ObservedHistory(servers.pool, mailbox_id, FakeFolders())
+        there, moved = (observed.provider.add("Inbox", content) for content in ("there", "moved"))
+        await observed.begin()
+
+        @asynccontextmanager
+        async def writing() -> AsyncIterator[Database]:
+            async with servers.pool.acquire() as connection:
+                yield connection
+
+        unused: Any = None
+        session = ImapMailboxSession(
+            mailbox_id,
+            session=unused,
+            folders=cast("ImapFolders", observed.provider),
+            contents=cast("ImapContents", OnlyMessage(key_of(there))),
+            marks=unused,
+            quiet=unused,
+            keeper=unused,
+            pool=servers.pool,
+            writing=writing,
+            step_seconds=1.0,
+        )
+        observed.provider.remove("Inbox", moved)
+        observed.provider.cut_in = 0
+        gets = [Get(external_ids=(each,), thread_id=None, units=1) for each in ("there", "moved")]
+        results = await session.fetch(gets)
+        assert isinstance(results["there"], ProviderMessage)
+        assert isinstance(results["moved"], ProviderUnavailableError)
 
 
 class TestSnapshots:

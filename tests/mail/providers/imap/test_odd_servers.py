@@ -7,6 +7,7 @@ from email.message import EmailMessage
 import pytest
 
 from services.mail.model import SyncState
+from services.mail.sync.store_fetched import Retries
 from tests.support.imap.altering_proxy import Alter, without
 from tests.support.imap.mailbox_stage import Copied, ImapStage, open_imap_stage
 from tests.support.mail.servers import Servers
@@ -23,6 +24,8 @@ _NILS = (
 )
 # Those of the messages with the UIDs 2 and 4 to 9.
 _HEADERS = re.compile(rb"\bFETCH \(UID [24-9] .*BODY\[HEADER\]")
+# Those of the messages with the UIDs 5 to 13.
+_BAD_BODIES = re.compile(rb"\bFETCH \(UID ([5-9]|1[0-3]) .*BODY\[\]")
 _SIZE = re.compile(rb"\bRFC822\.SIZE \d+")
 
 
@@ -134,6 +137,30 @@ class TestMessagesThatEndTheConnection:
                 return bool(await stage.pool.fetchval("SELECT min(attempts) >= 2 FROM fetch_queue"))
 
             await eventually(are_counted)
+
+    async def test_let_others_through_while_they_are_tried_again(self, servers: Servers) -> None:
+        """Nine of them take each sign-in of a window, unless some are left to others."""
+
+        def cut(line: bytes) -> bytes:
+            if _BAD_BODIES.search(line):
+                raise ConnectionResetError
+            return line
+
+        retries = Retries(base_seconds=0.01)
+        async with open_imap_stage(servers, "yandex", alter=cut, login_window=3.0, retries=retries) as stage:
+            for number in range(1, 14):
+                await stage.imap.deliver(subject=f"new {number}")
+            await stage.request(count=None)
+            good = {f"new {number}" for number in range(1, 5)}
+
+            async def are_there() -> bool:
+                return {message.subject for message in await stage.listed()} == good
+
+            await eventually(are_there)
+            good.add("newer")
+            await stage.imap.deliver(subject="newer")
+            await eventually(are_there)
+            assert await stage.pool.fetchval("SELECT count(*) FROM dead_letters") == 0
 
 
 class TestMessagesWhoseHeadersEndTheConnection:

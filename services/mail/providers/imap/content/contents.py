@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -14,6 +14,8 @@ from services.mail.providers.base import Write
 from services.mail.providers.errors import (
     LimitError,
     MessageGoneError,
+    OwnLimitError,
+    PostponedError,
     ProviderError,
     ProviderUnavailableError,
     UnreadableMessageError,
@@ -39,6 +41,12 @@ _BATCH_MESSAGES: Final = 50
 log = structlog.get_logger()
 
 type Contents = Mapping[str, ParsedMessage | ProviderError]
+# Raises OwnLimitError where a lost connection would cost a sign-in that other messages need.
+type EnsureSpare = Callable[[], Awaitable[None]]
+
+
+async def _spare() -> None:
+    """Let any message cost a connection."""
 
 
 class ImapContents:
@@ -47,21 +55,29 @@ class ImapContents:
     They take the folder's state after its last look: under another numbering a key would be another message.
     """
 
-    def __init__(self, session: ImapSession, *, whole_up_to: int = WHOLE_UP_TO) -> None:
+    def __init__(
+        self, session: ImapSession, *, whole_up_to: int = WHOLE_UP_TO, ensure_spare: EnsureSpare = _spare
+    ) -> None:
         self._session = session
         self._whole_up_to = whole_up_to
+        self._ensure_spare = ensure_spare
 
-    async def fetch(self, folder: Folder, sizes: Mapping[str, int], *, state: str) -> Contents:
+    async def fetch(self, folder: Folder, sizes: Mapping[str, int], *, state: str, singly: bool = False) -> Contents:
         """Return the contents of messages by key, with an error for each that has none. `sizes` are those by key.
 
-        Messages that end the connection together are fetched one by one: then each of them costs one of the few
-        sign-ins. A limit is the error of those that it keeps from being fetched, so that the others are not in vain.
+        If `singly`, or once they end the connection together, messages are fetched one by one: then each of them costs
+        one of the few sign-ins. Some of these are left for other messages: PostponedError stands for the rest. A limit
+        is the error of those that it keeps from being fetched, so that the others are not in vain.
         """
         found: dict[str, ParsedMessage | ProviderError] = {}
-        waiting = deque(_batches(sizes, self._whole_up_to))
+        doubted = set(sizes) if singly else set[str]()
+        waiting = deque([key] for key in sizes) if singly else deque(_batches(sizes, self._whole_up_to))
         try:
             while waiting:
                 keys = waiting.popleft()
+                if doubted.issuperset(keys) and (postponed := await self._lacks_spare()) is not None:
+                    found |= dict.fromkeys(keys, postponed)
+                    continue
                 # A server that cannot be reached is no fault of these messages.
                 await self._session.ensure_open()
                 try:
@@ -70,10 +86,18 @@ class ImapContents:
                     if len(keys) == 1:
                         found[keys[0]] = error
                     else:
+                        doubted.update(keys)
                         waiting.extendleft([key] for key in reversed(keys))
         except LimitError as limit:
             return dict.fromkeys(sizes, limit) | found
         return found
+
+    async def _lacks_spare(self) -> PostponedError | None:
+        try:
+            await self._ensure_spare()
+        except OwnLimitError as limit:
+            return PostponedError(limit.detail, retry_after=limit.retry_after)
+        return None
 
     async def _fetch_batch(self, folder: Folder, keys: Sequence[str], sizes: Mapping[str, int], state: str) -> Contents:
         async with self._session.connection() as connection:

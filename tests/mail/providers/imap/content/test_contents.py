@@ -11,6 +11,7 @@ from services.mail.content.parse import build_message, parse_raw
 from services.mail.providers.errors import (
     MessageGoneError,
     OwnLimitError,
+    PostponedError,
     ProviderUnavailableError,
     UnreadableMessageError,
 )
@@ -234,6 +235,26 @@ class TestFetch:
             *[ProviderUnavailableError] * 3,
             *[OwnLimitError] * 3,
         ]
+
+    async def test_asks_for_messages_one_by_one_where_it_is_told_to(self) -> None:
+        alone = [hears(b"UID FETCH %d (UID BODY.PEEK[])" % uid, body(uid, SMALL) + b"TAG OK\r\n") for uid in (2, 3)]
+        async with contents_at([EXAMINED, *alone]) as contents:
+            found = await contents.fetch(INBOX, {key_of(2): 9, key_of(3): 9}, state=STATE, singly=True)
+        assert found == {key_of(2): parse_raw(SMALL), key_of(3): parse_raw(SMALL)}
+
+    async def test_asks_for_doubted_messages_one_by_one_as_long_as_there_are_sign_ins_to_spare(self) -> None:
+        left = iter([True, False, False])
+
+        async def ensure_spare() -> None:
+            if not next(left):
+                raise OwnLimitError("too many logins", retry_after=200.0)
+
+        async with contents_at([EXAMINED, hears(b"UID FETCH 3 (UID BODY.PEEK[])", CUT)], sign_ins=1) as contents:
+            contents._ensure_spare = ensure_spare
+            found = await contents.fetch(INBOX, {key_of(uid): 9 for uid in (3, 2, 4)}, state=STATE, singly=True)
+        assert isinstance(found[key_of(3)], ProviderUnavailableError)
+        waits = [each.retry_after for each in found.values() if isinstance(each, PostponedError)]
+        assert waits == [200.0, 200.0]
 
     @pytest.mark.parametrize(
         ("refusal", "kind"),

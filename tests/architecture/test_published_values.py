@@ -2,7 +2,7 @@
 
 import re
 from enum import Enum
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 from mailroom_client import events as client_events
@@ -48,7 +48,7 @@ class TestTypesOfEvents:
     [
         (webhooks.DeliveryState.__value__, values(DeliveryState)),
         (webhooks.Order.__value__, values(DeliveryOrder)),
-        (changes.ChangeType.__value__, values(ChangeKind) - {ChangeKind.EVENT.value}),
+        (Literal[changes.MessageChangeType, changes.LabelChangeType], values(ChangeKind) - {ChangeKind.EVENT.value}),
         (syncs.SyncState.__value__, values(model.SyncState)),
         (syncs.WaitReason.__value__, values(model.WaitReason)),
         (emails.Mark.__value__, values(marks.Mark)),

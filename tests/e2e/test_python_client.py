@@ -128,6 +128,7 @@ class TestListen:
         first, again = receiver.requests
         for body, headers in (first, again):
             event = Webhook(secret).verify(body, headers)
+            jsonschema_rs.validator_for(schema_of("WebhookEvent")).validate(event)
             assert (event["type"], event["data"]["email"]["subject"]) == ("message.created", "Now")
         assert first[1]["webhook-id"] == again[1]["webhook-id"] == delivered["event_id"]
         position = json.loads(again[0])["data"]["position"]

@@ -22,15 +22,24 @@ from services.gateway.problems.error_codes import OF_A_MAILBOX
 from services.gateway.requests.prefer_header import WaitSeconds, applied
 from services.gateway.requests.routing import Router
 from services.gateway.responses import json_response_from
-from services.gateway.schemas.changes import Change, ChangePage, ChangesQuery, ChangeType, StreamQuery
+from services.gateway.schemas.changes import (
+    Change,
+    ChangePage,
+    ChangesQuery,
+    LabelChangeType,
+    MessageChangeType,
+    StreamQuery,
+)
 from services.gateway.schemas.requests import NO_NUL
 
 router = Router(prefix="/emails", tags=["emails"])
 
-_CHANGE_KIND: dict[int, ChangeType] = {
+_MESSAGE_CHANGES: dict[int, MessageChangeType] = {
     mail_pb2.CHANGE_KIND_CREATED: "created",
     mail_pb2.CHANGE_KIND_UPDATED: "updated",
     mail_pb2.CHANGE_KIND_DELETED: "deleted",
+}
+_LABEL_CHANGES: dict[int, LabelChangeType] = {
     mail_pb2.CHANGE_KIND_LABEL_UPDATED: "label_updated",
     mail_pb2.CHANGE_KIND_LABEL_DELETED: "label_deleted",
 }
@@ -140,10 +149,18 @@ def _body(page: mail_pb2.ListChangesResponse) -> ChangePage:
 
 def _change(value: mail_pb2.Change, *, mailbox_id: str) -> Change:
     """Return a change of a message or of a label of the mailbox."""
+    if value.kind in _LABEL_CHANGES:
+        return {
+            "type": _LABEL_CHANGES[value.kind],
+            "id": value.label_id,
+            "mailbox_id": mailbox_id,
+            "email": None,
+            "label": conversions.label_name(value.label) if value.HasField("label") else None,
+        }
     return {
-        "type": _CHANGE_KIND[value.kind],
-        "id": value.message_id or value.label_id,
+        "type": _MESSAGE_CHANGES[value.kind],
+        "id": value.message_id,
         "mailbox_id": mailbox_id,
         "email": conversions.email_summary(value.message) if value.HasField("message") else None,
-        "label": conversions.label_name(value.label) if value.HasField("label") else None,
+        "label": None,
     }

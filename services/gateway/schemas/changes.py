@@ -10,8 +10,10 @@ from services.gateway.schemas.requests import NO_NUL, MailboxQuery
 
 MAX_CHANGES = 500
 
-
-type ChangeType = Literal["created", "updated", "deleted", "label_updated", "label_deleted"]
+# Pydantic finds discriminators in plain aliases only.
+MessageChangeType = Literal["created", "updated", "deleted"]
+LabelChangeType = Literal["label_updated", "label_deleted"]
+_TYPE = Field(description="What happened")
 
 
 class LabelName(TypedDict):
@@ -23,17 +25,30 @@ class LabelName(TypedDict):
     role: LabelRole
 
 
-class Change(TypedDict):
-    """A change of a message, or of a label.
+class MessageChange(TypedDict):
+    """A change of a message."""
 
-    `label_updated` is for created and renamed labels, and for those with another type or role.
-    """
-
-    type: Annotated[ChangeType, Field(description="What happened")]
-    id: Annotated[str, Field(description="The message's id, or the label's")]
+    type: Annotated[MessageChangeType, _TYPE]
+    id: Annotated[str, Field(description="The message's id")]
     mailbox_id: MailboxUuid
-    email: Annotated[EmailSummary | None, Field(description="As it is now; null if it was deleted, and for a label")]
-    label: Annotated[LabelName | None, Field(description="As it is now; null if it was deleted, and for a message")]
+    email: Annotated[EmailSummary | None, Field(description="As it is now; null if it was deleted")]
+    label: Annotated[None, Field(description="Null: it is no change of a label")]
+
+
+class LabelChange(TypedDict):
+    """A change of a label. `label_updated` is for created and renamed ones, and for those with another type or role."""
+
+    type: Annotated[LabelChangeType, _TYPE]
+    id: Annotated[str, Field(description="The label's id")]
+    mailbox_id: MailboxUuid
+    email: Annotated[None, Field(description="Null: it is no change of a message")]
+    label: Annotated[LabelName | None, Field(description="As it is now; null if it was deleted")]
+
+
+type Change = Annotated[
+    MessageChange | LabelChange,
+    Field(discriminator="type", description="A change of a message, or of a label; ignore types that you do not know"),
+]
 
 
 class ChangePage(TypedDict):

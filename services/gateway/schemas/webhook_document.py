@@ -14,13 +14,13 @@ _HEADERS = {
 
 
 def add_webhooks(document: dict[str, Any], *, reference: str) -> None:
-    """Describe each type of event, with the schema of its body."""
+    """Describe each type of event, with the schema of its body, and `WebhookEvent`, which is any of them."""
     schema = TypeAdapter(WebhookEvent).json_schema(ref_template=reference + "{model}")
-    schemas = document["components"]["schemas"]
-    schemas.update({name: each for name, each in schema.pop("$defs").items() if name not in schemas})
-    schemas["WebhookEvent"] = schema
+    parts = document["components"]
+    parts["schemas"] = {**schema.pop("$defs"), **parts["schemas"], "WebhookEvent": schema}
+    bodies = schema["discriminator"]["mapping"]
     types = (*get_args(EventType.__value__), "webhook.test")
-    document["webhooks"] = {name: {"post": _operation(name, f"{reference}WebhookEvent")} for name in types}
+    document["webhooks"] = {name: {"post": _operation(name, bodies[name])} for name in types}
 
 
 def _operation(name: str, schema: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Webhooks of an application: endpoints, deliveries, and the events that receivers get."""
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
@@ -36,6 +36,9 @@ _MAILBOX_IDS = Field(min_length=1, max_length=1000, description="The only mailbo
 _ORDER = Field(
     description="`mailbox`: the events of a mailbox one after the other; `none`: several at a time, in any order"
 )
+_EVENT_TYPE = Field(description="What happened")
+_EVENT_TIME = Field(description="When it happened")
+_EVENT_DATA = Field(description="What it is about")
 _DESCRIPTION = Field(max_length=500, pattern=NO_NUL, description="What it is for")
 
 
@@ -167,8 +170,8 @@ class DeliveriesQuery(Request):
     cursor: Cursor = ""
 
 
-class WebhookEventData(TypedDict, total=False):
-    """What an event is about. Fields that do not belong to its type are absent."""
+class FeedData(TypedDict):
+    """Where an event stands in the feed of its mailbox."""
 
     mailbox_id: MailboxUuid
     position: Annotated[str, Field(description="Give it to `GET /emails/changes` as `since` to list what follows")]
@@ -178,21 +181,97 @@ class WebhookEventData(TypedDict, total=False):
     ]
     chain_start: Annotated[bool, Field(description="Whether a chain begins: nothing before it was missed")]
     replayed: Annotated[bool, Field(description="Whether it was sent before")]
+
+
+class MessageData(FeedData):
+    """A message that was stored, changed or deleted."""
+
     email_id: Annotated[str, Field(description="The message")]
     email: Annotated[EmailSummary | None, Field(description="As it is now; null: it no longer exists")]
+
+
+class LabelData(FeedData):
+    """A label that was made, renamed or deleted."""
+
     label_id: Annotated[str, Field(description="The label")]
     label: Annotated[LabelName | None, Field(description="As it is now; null: it no longer exists")]
-    again: Annotated[bool, Field(description="Whether the mailbox was connected before")]
-    reason: Annotated[str, Field(description="Why access is denied, or the webhook disabled")]
+
+
+class MailboxData(FeedData):
+    """A mailbox whose connection changed."""
+
+    again: NotRequired[Annotated[bool, Field(description="With `mailbox.connected`: it was connected before")]]
+    reason: NotRequired[Annotated[str, Field(description="With `mailbox.access_denied`: why")]]
+
+
+class SyncData(FeedData):
+    """A sync that ended."""
+
     sync_id: Annotated[str, Field(description="The sync")]
-    error: Annotated[str, Field(description="Why the sync failed")]
-    webhook_id: Annotated[Uuid, Field(description="The webhook that is tested or disabled")]
-    url: Annotated[str, Field(description="The URL of the webhook that is disabled")]
+    error: NotRequired[Annotated[str, Field(description="With `sync.failed`: why")]]
 
 
-class WebhookEvent(TypedDict):
-    """The body of a delivery (Standard Webhooks 1.0.0)."""
+class WebhookData(TypedDict):
+    """A webhook that is tested, or that was disabled."""
 
-    type: Annotated[str, Field(description="The type of the event; ignore those that you do not know")]
-    timestamp: Annotated[Time, Field(description="When it happened")]
-    data: Annotated[WebhookEventData, Field(description="What it is about")]
+    webhook_id: Annotated[Uuid, Field(description="The webhook")]
+    url: NotRequired[Annotated[str, Field(description="With `webhook.disabled`: its URL")]]
+    reason: NotRequired[Annotated[str, Field(description="With `webhook.disabled`: why")]]
+
+
+class MessageEvent(TypedDict):
+    """A message was stored, changed or deleted."""
+
+    type: Annotated[Literal["message.created", "message.updated", "message.deleted"], _EVENT_TYPE]
+    timestamp: Annotated[Time, _EVENT_TIME]
+    data: Annotated[MessageData, _EVENT_DATA]
+
+
+class LabelEvent(TypedDict):
+    """A label was made, renamed or deleted."""
+
+    type: Annotated[Literal["label.updated", "label.deleted"], _EVENT_TYPE]
+    timestamp: Annotated[Time, _EVENT_TIME]
+    data: Annotated[LabelData, _EVENT_DATA]
+
+
+class MailboxEvent(TypedDict):
+    """A mailbox was connected or disconnected, lost its access, or has to be listed anew."""
+
+    type: Annotated[
+        Literal[
+            "mailbox.connected",
+            "mailbox.reauth_required",
+            "mailbox.access_denied",
+            "mailbox.disconnected",
+            "mailbox.resync_required",
+        ],
+        _EVENT_TYPE,
+    ]
+    timestamp: Annotated[Time, _EVENT_TIME]
+    data: Annotated[MailboxData, _EVENT_DATA]
+
+
+class SyncEvent(TypedDict):
+    """A sync ended."""
+
+    type: Annotated[Literal["sync.completed", "sync.failed"], _EVENT_TYPE]
+    timestamp: Annotated[Time, _EVENT_TIME]
+    data: Annotated[SyncData, _EVENT_DATA]
+
+
+class EndpointEvent(TypedDict):
+    """A webhook is tested, or another one of the application was disabled."""
+
+    type: Annotated[Literal["webhook.test", "webhook.disabled"], _EVENT_TYPE]
+    timestamp: Annotated[Time, _EVENT_TIME]
+    data: Annotated[WebhookData, _EVENT_DATA]
+
+
+type WebhookEvent = Annotated[
+    MessageEvent | LabelEvent | MailboxEvent | SyncEvent | EndpointEvent,
+    Field(
+        discriminator="type",
+        description="The body of a delivery (Standard Webhooks 1.0.0); ignore types and fields that you do not know",
+    ),
+]

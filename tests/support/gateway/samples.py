@@ -24,8 +24,9 @@ def sample(name: str) -> Any:
 def _of(schema: dict[str, Any]) -> Any:
     if "$ref" in schema:
         return sample(schema["$ref"].rpartition("/")[2])
-    if "anyOf" in schema:
-        return _of(schema["anyOf"][0])
+    for alternatives in ("anyOf", "oneOf"):
+        if alternatives in schema:
+            return _of(schema[alternatives][0])
     if "enum" in schema:
         return schema["enum"][0]
     match schema["type"]:
@@ -33,6 +34,8 @@ def _of(schema: dict[str, Any]) -> Any:
             return {name: _of(field) for name, field in schema["properties"].items()}
         case "array":
             return [_of(schema["items"])]
+        case "null":
+            return None
         case "boolean":
             return True
         case "integer" | "number":

@@ -53,8 +53,8 @@ def mypy_errors(client: Path) -> list[str]:
     return [line for line in done.stdout.splitlines() if ": error:" in line and f"{client.name}/client.py:" not in line]
 
 
-def typescript(generator: str, document: Path) -> str:
-    """Return the TypeScript that a generator writes, once tsc --strict has accepted it."""
+def typescript(generator: str, document: Path, program: str = "") -> str:
+    """Return the TypeScript that a generator writes, once tsc --strict has accepted it and a program that uses it."""
     require(shutil.which("node"), "Node", source="debian")
     require(FOLDER / "node_modules/.installed", "generators of TypeScript", source="npm")
     folder = document.with_name(generator)
@@ -63,10 +63,12 @@ def typescript(generator: str, document: Path) -> str:
     else:
         _run([_npm("openapi-ts"), "--input", document, "--output", folder])
     sources = sorted(folder.rglob("*.ts"))
+    user = folder / "program.ts"
+    user.write_text(program)
     options = (
         "--strict --noEmit --target es2022 --lib es2023,dom,dom.iterable --module esnext --moduleResolution bundler"
     )
-    _run([_npm("tsc"), *options.split(), *sources])
+    _run([_npm("tsc"), *options.split(), *sources, user])
     return "\n".join(source.read_text() for source in sources)
 
 

@@ -226,6 +226,21 @@ class TestYandex:
         assert capsys.readouterr().err.startswith(line)
 
 
+# The host of each address is the name of its field.
+_FILE = """
+[other]
+client_id = "us"
+client_secret = "s"
+authorization_url = "https://authorization_url/"
+token_url = "https://token_url/"
+scopes = ["mail"]
+mail_scopes = ["mail"]
+userinfo = {url = "https://userinfo.url/", subject = "id", address = "email"}
+revocation = {url = "https://revocation.url/"}
+imap = {host = "imap.other.example"}
+"""
+
+
 class TestProvidersFile:
     def test_that_is_wrong_stops_the_process_with_the_field(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -237,3 +252,19 @@ class TestProvidersFile:
             load(AuthSettings)
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("PROVIDERS_FILE: other.authorization_url: Field required")
+
+    @pytest.mark.parametrize("field", ["authorization_url", "token_url", "userinfo.url", "revocation.url"])
+    def test_addresses_are_https_but_on_this_machine(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, field: str
+    ) -> None:
+        path = tmp_path / "providers.toml"
+        monkeypatch.setenv("PROVIDERS_FILE", str(path))
+        local = _FILE.replace(f"https://{field}/", "http://localhost:8100/")
+        path.write_text(local)
+        assert load(AuthSettings).file_providers.keys() == {"other"}
+        path.write_text(local.replace("http://localhost:8100/", "http://hunter2.example/"))
+        with pytest.raises(SystemExit):
+            load(AuthSettings)
+        assert capsys.readouterr().err == (
+            f"PROVIDERS_FILE: other.{field}: must be an https URL: plain http is for this machine (localhost) only\n"
+        )

@@ -7,6 +7,7 @@ from uuid import UUID
 from services.auth.applications.api_keys import ApiKeys
 from services.auth.errors import application_not_found, user_not_found
 from services.auth.model import Account, Application, User
+from services.auth.providers.urls import LOOPBACK
 from services.auth.store.transaction import Store
 from services.kit.errors import AppError, Kind
 
@@ -16,7 +17,6 @@ _MOST_APPLICATIONS = 1000
 _MOST_URLS = 20
 _LONGEST = 200
 _LONGEST_URL = 1000
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Applications:
@@ -130,7 +130,7 @@ def _is_redirect_url(url: str) -> bool:
         host = parts.hostname
     except ValueError:
         return False
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and host in _LOCAL_HOSTS)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
     return is_safe and bool(host) and "#" not in url and "@" not in parts.netloc and len(url) <= _LONGEST_URL
 
 

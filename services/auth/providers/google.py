@@ -26,6 +26,7 @@ from services.auth.providers.id_token import ExpectedAuthentication, IdTokens
 from services.auth.providers.oauth_client import OAuthClient, RegisteredClient
 from services.auth.providers.oauth_responses import ErrorCodes
 from services.auth.providers.registration import Clock, Registration, text_of
+from services.auth.providers.urls import LOOPBACK
 from services.auth.settings import AuthSettings
 from services.kit.http.jwks import RETRY_INTERVAL, keys_at
 from services.kit.http.outbound import Egress
@@ -52,7 +53,6 @@ _CODES = ErrorCodes(
         "restricted_client": Denial.APP_RESTRICTED,
     },
 )
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def _trusts_token_endpoint(endpoints: GoogleEndpoints) -> bool:
     are required there.
     """
     parts = urlsplit(endpoints.token_url)
-    direct = parts.scheme == "https" or parts.hostname in _LOOPBACK
+    direct = parts.scheme == "https" or parts.hostname in LOOPBACK
     return direct or not (endpoints.jwks_url or "").startswith("https:")
 
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from services.auth.providers.oauth_client import RegisteredClient
 from services.auth.providers.oauth_responses import ErrorCodes
-from services.auth.providers.urls import is_url
+from services.auth.providers.urls import is_private_url, is_url
 from services.auth.providers.userinfo_oauth import Dialect, Endpoints, Revocation, UserinfoFields
 
 # A part of paths, of records and of metrics.
@@ -23,7 +23,9 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9-]{1,30}")
 BUILT_IN: Final = frozenset({"google", "yandex"})
 
 type Parameters = dict[str, str]
-Url = Annotated[str, Field(min_length=1), AfterValidator(is_url)]
+RedirectUri = Annotated[str, Field(min_length=1), AfterValidator(is_url)]
+# An address of the provider.
+Url = Annotated[str, Field(min_length=1), AfterValidator(is_private_url)]
 # A field of userinfo: its name, or the keys that lead to it.
 FieldPath = Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
 
@@ -86,7 +88,7 @@ class ProviderTable(_Table):
     client_secret: SecretStr | None = None
     client_secret_file: str | None = None
     client_authentication: Literal["form", "basic"] = "form"
-    redirect_uri: Url | None = None
+    redirect_uri: RedirectUri | None = None
     authorization_url: Url
     token_url: Url
     scopes: list[str] = Field(min_length=1)

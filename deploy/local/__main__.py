@@ -18,7 +18,7 @@ from deploy.local import placement, stack
 from deploy.local.announcement import announcement
 from deploy.local.console import Console
 from deploy.local.demo import run_demo
-from deploy.local.environment import Settings, read_settings
+from deploy.local.environment import Settings, moved_ports, read_settings
 from deploy.local.errors import StackError
 from deploy.local.home import Home
 from deploy.local.logs import ProcessLogs
@@ -99,7 +99,8 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
 
         def announce() -> None:
             home.record(variables)
-            console.plain(announcement(variables, home=home.path, sandbox=settings.sandbox))
+            moved = moved_ports(settings, variables)
+            console.plain(announcement(variables, home=home.path, sandbox=settings.sandbox, moved=moved))
 
         supervisor = Supervisor(
             stack.processes(settings, variables),

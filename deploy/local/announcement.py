@@ -25,8 +25,8 @@ _IN_A_TERMINAL = """\
 """
 
 
-def announcement(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> str:
-    """Return the text for the stack with these variables."""
+def announcement(variables: Mapping[str, str], *, home: Path, sandbox: bool, moved: Mapping[str, int]) -> str:
+    """Return the text for the stack with these variables; `moved` are usual ports that are taken, by variable."""
     api, key = variables["PUBLIC_URL"], home / "api-key"
     places = {
         "Console": f"{variables['CONSOLE_PUBLIC_URL']} (sign in with the API key)",
@@ -39,6 +39,9 @@ def announcement(variables: Mapping[str, str], *, home: Path, sandbox: bool) -> 
         "Metrics": ", ".join(f"{name} {variables[port]}" for name, port in _ADMIN_PORTS.items()),
         "Logs": str(home / "logs"),
     }
+    for name, variable in {"Console": "CONSOLE_PORT", "Sandbox": "SANDBOX_PORT"}.items():
+        if name in places and variable in moved:
+            places[name] += f", since {moved[variable]} is taken"
     listed = "\n".join(f"  {name:<13}  {place}" for name, place in places.items())
     steps = (_WITH_SANDBOX if sandbox else _WITHOUT_SANDBOX) + _IN_A_TERMINAL.format(api=api, key=key)
     return f"\nMailroom is up.\n\n{listed}\n\nNext:\n\n{steps}\nCtrl-C stops everything.\n"

@@ -209,6 +209,15 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
     return variables | _chosen(settings, variables) | fixed
 
 
+def moved_ports(settings: Settings, variables: Mapping[str, str]) -> dict[str, int]:
+    """Return the usual ports of which the stack with these variables has others, since they are taken."""
+    return {
+        name: usual
+        for name, usual in _MOVABLE_PORTS.items()
+        if name not in settings.variables and variables[name] != str(usual)
+    }
+
+
 def identity_variables(settings: Settings, service: str) -> dict[str, str]:
     """Return the path of a service's certificate below MAILROOM_HOME; empty where plaintext is allowed."""
     if not settings.encrypted:

@@ -4,16 +4,16 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Self, override
+from typing import Annotated, Any, ClassVar, Self, override
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     FilePath,
     SecretStr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -99,23 +99,25 @@ class Postgres(BaseModel):
     database: str
 
 
+def _known_level(value: str) -> str:
+    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+        raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    return value.upper()
+
+
+LogLevel = Annotated[str, AfterValidator(_known_level)]
+
+
 class ProcessSettings(Settings):
     """The settings of every process: its log, its metrics and its end."""
 
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     # The release that runs, for metrics only.
     mailroom_version: str = "unknown"
     # Seconds after which a process whose event loop stands still writes where, and exits. 0: never, for debuggers.
     mailroom_hang_seconds: float = Field(0, ge=0)
     # Seconds for which a stopping process still takes requests, while it is not ready.
     drain_delay_seconds: float = Field(0, ge=0)
-
-    @field_validator("log_level")
-    @classmethod
-    def _known_level(cls, value: str) -> str:
-        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
-        return value.upper()
 
 
 class TracedSettings(ProcessSettings):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from services.kit.settings import LogLevel
 from services.kit.settings import Settings as KitSettings
 
 DEV_CLIENT_ID = "100000000000-sandbox.apps.googleusercontent.com"
@@ -37,11 +38,11 @@ class Settings(KitSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8100, ge=0, le=65535)
     public_url: Origin | None = Field(default=None, description="issuer and what browsers call; follows the port")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", validation_alias="LOG_LEVEL")
+    log_level: LogLevel = Field(default="INFO", validation_alias="LOG_LEVEL")
 
     client_id: str = DEV_CLIENT_ID
     client_secret: SecretStr = SecretStr(DEV_CLIENT_SECRET)
-    redirect_uris: Listed = Field(default=(), description="exact; none = any http address of this machine")
+    redirect_uris: Listed = Field(default=(), description="exact; none = any address of this machine")
     grants_file: Path | None = Field(default=None, description="keeps grants over a restart")
     token_ttl: int = Field(default=3599, ge=1, description="seconds an access token lives")
 

@@ -195,7 +195,7 @@ class TestFirstKey:
         assert written[0] == written[1]
         assert home.api_key.stat().st_mode & 0o777 == 0o600
         assert BackEnd(http, written[0]).get("/mailboxes").status_code == 200
-        assert str(home.api_key) in announcement(stack.variables, home=home.path, sandbox=True)
+        assert str(home.api_key) in announcement(stack.variables, home=home.path, sandbox=True, moved={})
 
 
 class TestQuickStart:

@@ -9,7 +9,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A web application. Without registered redirect URIs any http address of this machine is allowed."""
+    """A web application. Without registered redirect URIs any address of this machine is allowed."""
 
     client_id: str
     secret: str
@@ -51,4 +51,4 @@ def _is_local(uri: str) -> bool:
     except ValueError:
         return False
     plain = not parts.fragment and "@" not in parts.netloc and "/.." not in parts.path and "\\" not in uri
-    return parts.scheme == "http" and parts.hostname in _LOOPBACK and plain
+    return parts.scheme in ("http", "https") and parts.hostname in _LOOPBACK and plain

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.environment import Settings, demo_settings, postgres_variables, read_settings, service_variables
+from deploy.local.environment import (
+    Settings,
+    demo_settings,
+    moved_ports,
+    postgres_variables,
+    read_settings,
+    service_variables,
+)
 from deploy.local.errors import StackError
 from deploy.local.ports import Ports
 from deploy.local.postgres import PostgresAddress
@@ -118,6 +125,14 @@ class TestPorts:
         variables = _services(ports)
         assert variables["AUTH_ADDRESS"] == f"127.0.0.1:{variables['AUTH_PORT']}"
         assert variables["MAIL_ADDRESS"] == f"127.0.0.1:{variables['MAIL_PORT']}"
+
+    def test_those_that_moved_are_told_with_their_usual_numbers(self, ports: Ports) -> None:
+        settings = Settings({"GATEWAY_PORT": "0", "CONSOLE_PORT": "0"})
+        variables = service_variables(settings, ports, _secret)
+        usual = moved_ports(settings, variables | {"SANDBOX_PORT": "8100"})
+        assert "SANDBOX_PORT" not in usual
+        assert moved_ports(settings, variables | {"SANDBOX_PORT": "20001"})["SANDBOX_PORT"] == 8100
+        assert not {"GATEWAY_PORT", "CONSOLE_PORT"} & usual.keys()
 
     def test_two_stacks_never_get_the_same_port_even_before_they_listen(self, ports: Ports) -> None:
         other = Ports()

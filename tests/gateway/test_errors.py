@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.kit.errors import AppError, Kind
+from services.kit.scopes import Scope
 from tests.gateway.conftest import BODY_LIMIT, Gateway
 
 JSON = {"Content-Type": "application/json"}
@@ -114,6 +115,11 @@ class TestBody:
         assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
 
 
+_KEY = {"name": "key", "scopes": ["mail.read"]}
+_REPLAY = "/webhooks/0d2f7c5e-93a1-4a7e-9d0c-5b7b2a1f3c11/replay"
+_A_WRITTEN_TIME = "must be a string, such as 2026-11-30T06:00:00Z"
+
+
 class TestWrongField:
     @pytest.mark.parametrize(
         ("path", "field", "message"),
@@ -148,6 +154,36 @@ class TestWrongField:
     async def test_of_a_body_is_named(self, gateway: Gateway, body: object, field: str, message: str) -> None:
         await self.refused(gateway, "POST", "/emails/sync", body, field, message)
 
+    @pytest.mark.parametrize(
+        ("path", "body", "field", "message"),
+        [
+            ("/webhooks", {"url": "u", "events": "x"}, "events", "must be a list"),
+            ("/webhooks", {"url": "u", "mailbox_ids": []}, "mailbox_ids", "must have at least 1 items"),
+            ("/webhooks", {"url": "u", "mailbox_ids": ["x"]}, "mailbox_ids.0", "must be a UUID"),
+            ("/webhooks", {"url": "u", "mailbox_ids": [7]}, "mailbox_ids.0", "must be a UUID"),
+            (_REPLAY, {"since": 7}, "since", _A_WRITTEN_TIME),
+            (_REPLAY, {"since": "1764482400"}, "since", _A_WRITTEN_TIME),
+            ("/keys", _KEY | {"expires_at": 1764482400}, "expires_at", _A_WRITTEN_TIME),
+            (
+                "/keys",
+                _KEY | {"expires_at": "2030-01-01T00:00:00"},
+                "expires_at",
+                "must have an offset, as 2026-11-30T06:00:00Z has",
+            ),
+            ("/keys", _KEY | {"networks": ["n"] * 51}, "networks", "must have at most 50 items"),
+        ],
+        ids=str,
+    )
+    async def test_of_a_body_that_keys_send_is_named(
+        self, gateway: Gateway, path: str, body: object, field: str, message: str
+    ) -> None:
+        await self.refused(gateway, "POST", path, body, field, message, by_key=True)
+
+    async def test_of_an_enumeration_shows_its_values(self, gateway: Gateway) -> None:
+        scopes = [f"'{scope}'" for scope in Scope]
+        message = f"must be {', '.join(scopes[:-1])} or {scopes[-1]}"
+        await self.refused(gateway, "POST", "/keys", _KEY | {"scopes": ["sing"]}, "scopes.0", message, by_key=True)
+
     async def test_that_is_missing_is_named(self, gateway: Gateway) -> None:
         await self.refused(gateway, "POST", "/auth/refresh", {}, "refresh_token", "is required")
 
@@ -155,9 +191,19 @@ class TestWrongField:
         path = "/auth/google/start?code_challenge_method=plain"
         await self.refused(gateway, "GET", path, None, "code_challenge_method", "must be 'S256'")
 
-    async def refused(self, gateway: Gateway, method: str, path: str, body: object, field: str, message: str) -> None:
+    async def refused(
+        self,
+        gateway: Gateway,
+        method: str,
+        path: str,
+        body: object,
+        field: str,
+        message: str,
+        *,
+        by_key: bool = False,
+    ) -> None:
         content = None if method == "GET" else json.dumps(body)
-        headers = gateway.as_user("ada") | JSON
+        headers = (gateway.as_key(*Scope) if by_key else gateway.as_user("ada")) | JSON
         answer = await gateway.http.request(method, path, content=content, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
         assert answer.json()["errors"] == [{"field": field, "message": message}]

@@ -164,6 +164,8 @@ class ApiKeys:
         self, rules: KeyRules, *, application_id: UUID | None, created_by: str | None, client: Client
     ) -> tuple[ApiKey, ApiKeyText]:
         text, now = generate(self._random), self._clock()
+        if rules.expires_at is not None and rules.expires_at <= now:
+            raise _invalid_rules("The time at which the key ends is past.")
         key = ApiKey(
             key_id=text.key_id,
             application_id=application_id,

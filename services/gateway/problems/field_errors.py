@@ -11,6 +11,7 @@ OWN = "mailroom."
 _A_WHOLE_NUMBER = "must be a whole number"
 _TRUE_OR_FALSE = "must be true or false"
 _A_TIME = "must be a time (RFC 3339) or a day"
+_A_UUID = "must be a UUID"
 _AN_OBJECT = "must be a JSON object"
 # By type of error. Source: pydantic's list of validation errors.
 _SENTENCES = {
@@ -23,6 +24,11 @@ _SENTENCES = {
     "string_too_short": "must have a length of at least {min_length}",
     "string_too_long": "must have a length of at most {max_length}",
     "string_pattern_mismatch": "has a character that is not allowed",
+    "list_type": "must be a list",
+    "too_short": "must have at least {min_length} items",
+    "too_long": "must have at most {max_length} items",
+    "uuid_type": _A_UUID,
+    "uuid_parsing": _A_UUID,
     "int_type": _A_WHOLE_NUMBER,
     "int_parsing": _A_WHOLE_NUMBER,
     "int_parsing_size": _A_WHOLE_NUMBER,
@@ -36,7 +42,9 @@ _SENTENCES = {
     "datetime_object_invalid": _A_TIME,
     "datetime_from_date_parsing": _A_TIME,
     "timezone_offset": _A_TIME,
+    "timezone_aware": "must have an offset, as 2026-11-30T06:00:00Z has",
     "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
     "dict_type": _AN_OBJECT,
     "model_type": _AN_OBJECT,
     "model_attributes_type": _AN_OBJECT,

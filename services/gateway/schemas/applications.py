@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal, TypedDict
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from services.gateway.schemas.requests import NO_NUL, Cursor, Limit, Request
 from services.gateway.schemas.sessions import Account
-from services.gateway.schemas.times import Time
+from services.gateway.schemas.times import Moment, Time
 from services.kit.scopes import Scope
 
 _KEY_ID = Field(description="The part of the key after `mr_`, which is no secret", examples=["0A1b2C3d4E5"])
@@ -34,7 +34,7 @@ class NewKey(Request):
             examples=[["192.0.2.0/24"]],
         ),
     ] = None
-    expires_at: Annotated[AwareDatetime | None, Field(description="When it ends; null: never")] = None
+    expires_at: Annotated[Moment | None, Field(description="When it ends; null: never")] = None
 
 
 class ApiKey(TypedDict):

@@ -3,12 +3,12 @@
 from typing import Annotated, TypedDict
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from services.gateway.schemas.ids import NextCursor, Uuid
 from services.gateway.schemas.requests import NO_NUL, Cursor, Limit, Request
 from services.gateway.schemas.sessions import ClientNetwork, ClientProgram
-from services.gateway.schemas.times import Time
+from services.gateway.schemas.times import Moment, Time
 
 
 class AuditQuery(Request):
@@ -22,8 +22,8 @@ class AuditQuery(Request):
     key_id: Annotated[
         str | None, Field(min_length=1, max_length=64, pattern=NO_NUL, description="Only events of this API key")
     ] = None
-    since: Annotated[AwareDatetime | None, Field(description="Only events from this time on")] = None
-    until: Annotated[AwareDatetime | None, Field(description="Only events before this time")] = None
+    since: Annotated[Moment | None, Field(description="Only events from this time on")] = None
+    until: Annotated[Moment | None, Field(description="Only events before this time")] = None
     limit: Limit = 50
     cursor: Cursor = ""
 

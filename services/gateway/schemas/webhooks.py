@@ -9,7 +9,7 @@ from services.gateway.schemas.changes import LabelName
 from services.gateway.schemas.emails import EmailSummary
 from services.gateway.schemas.ids import MailboxUuid, Uuid
 from services.gateway.schemas.requests import NO_NUL, Cursor, Limit, Request
-from services.gateway.schemas.times import Time
+from services.gateway.schemas.times import WRITTEN, Time
 
 type EventType = Literal[
     "message.created",
@@ -84,6 +84,7 @@ class Replay(Request):
             description="The `position` of an event: what follows it in its mailbox; or a time: what followed in all",
             examples=["2026-11-30T06:00:00Z"],
         ),
+        WRITTEN,
     ]
 
 

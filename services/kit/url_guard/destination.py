@@ -48,7 +48,7 @@ def parse(text: str, *, allow_http: bool = False) -> Destination:
     except (httpx.InvalidURL, UnicodeError) as error:
         raise UnfitUrlError("is not a URL") from error
     if url.scheme != "https" and not (url.scheme == "http" and allow_http):
-        raise UnfitUrlError("must begin with https://")
+        raise UnfitUrlError("must begin with https:// or http://" if allow_http else "must begin with https://")
     if url.userinfo or "@" in text.split("/", 3)[2]:
         raise UnfitUrlError("must not hold a user name or a password")
     if url.fragment or "#" in text:

@@ -78,6 +78,13 @@ class TestRefusals:
         assert await world.events(key) == ["refused", "refused", "revoked", "created"]
 
 
+class TestCreate:
+    async def test_makes_no_key_that_has_ended(self, world: World) -> None:
+        with pytest.raises(AppError) as refused:
+            await world.make(expires_at=world.now)
+        assert (refused.value.reason, await world.listed()) == ("invalid_key_rules", [world.manager_id])
+
+
 class TestList:
     async def test_has_the_live_keys_however_many_have_ended_since(self, world: World) -> None:
         world.now += timedelta(seconds=1)

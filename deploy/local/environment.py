@@ -194,6 +194,7 @@ def service_variables(settings: Settings, ports: Ports, secret: Secret) -> dict[
         "CONSOLE_PUBLIC_URL": f"http://localhost:{numbers['CONSOLE_PORT']}",
         "CONSOLE_SECRET_KEY": settings.variables.get("CONSOLE_SECRET_KEY") or secret("console_secret_key"),
     }
+    variables["CONSOLE_ENDED_SESSIONS_FILE"] = str(settings.home / "console-ended-sessions.json")
     variables |= _chosen(settings, variables)
     variables["GOOGLE_REDIRECT_URI"] = f"{variables['PUBLIC_URL']}/auth/google/callback"
     if settings.sandbox:

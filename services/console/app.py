@@ -77,7 +77,7 @@ def create_app(
     https = settings.address.startswith("https:")
     key = settings.console_secret_key
     secret = secrets.token_urlsafe(48) if key is None else key.get_secret_value()
-    ended = EndedSessions(clock=clock)
+    ended = EndedSessions(clock=clock, file=settings.console_ended_sessions_file)
     app.state.console = Console(
         gateway=gateway,
         sessions=Sessions(

@@ -1,5 +1,6 @@
 """The settings of the console."""
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
@@ -37,6 +38,8 @@ class ConsoleSettings(ProcessSettings):
     console_secret_key: SecretStr | None = None
     # Where this process reaches all processes of the console, a host with a port; unset: it is the only one.
     console_peers: Annotated[str, Field(pattern=r"^[^/:\s]+:\d{1,5}$")] | None = None
+    # A file that keeps the ids of sessions that were signed out over a restart; unset: only its peers keep them.
+    console_ended_sessions_file: Path | None = None
     # Seconds without a request after which a session ends, and seconds after which it ends in any case.
     console_idle_seconds: Annotated[int, Field(ge=60)] = 1800
     console_session_seconds: Annotated[int, Field(ge=60)] = 43200

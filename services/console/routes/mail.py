@@ -83,7 +83,8 @@ async def show_mail(
     mailbox = await visit.ask(calls.get_mailbox(mailbox_id))
     page, failure = await list_messages(visit, mailbox_id, query=q, cursor=cursor)
     answer, _ = await visit.attempt(calls.list_labels(mailbox_id))
-    labels = [label for label in (answer or {"labels": []})["labels"] if label["message_count"]]
+    known = (answer or {"labels": []})["labels"]
+    labels = [label for label in known if label["message_count"]]
     return visit.show(
         "mail.html",
         mailbox=mailbox,
@@ -91,6 +92,7 @@ async def show_mail(
         failure=failure,
         labels=labels[:_LABELS],
         label_count=len(labels),
+        stale_folders=[label for label in known if label.get("stale_since")],
         q=q,
         cursor=cursor,
         shortcuts=SHORTCUTS,

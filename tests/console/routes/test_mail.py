@@ -22,6 +22,16 @@ async def test_leads_to_the_mail_of_a_label_whatever_its_name(browser: Browser) 
     assert 'href="?q=label%3A%22Label_7%22">12&#34; records' in page
 
 
+async def test_names_folders_for_which_the_provider_fails(browser: Browser) -> None:
+    folder = {"name": "Invoices", "message_count": 0, "stale_since": None}
+    browser.gateway.labels = [folder]
+    assert "Invoices" not in (await browser.get(MAIL)).text
+    browser.gateway.labels = [folder | {"stale_since": "2026-01-31T10:00:00.000Z"}]
+    page = (await browser.get(MAIL)).text
+    assert "The provider fails for some folders" in page
+    assert "Invoices, since <time" in page
+
+
 class TestList:
     async def test_of_the_only_mailbox_needs_no_choice(self, browser: Browser) -> None:
         assert (await browser.get("/mail")).headers["location"] == MAIL

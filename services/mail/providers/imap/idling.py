@@ -31,6 +31,8 @@ from services.mail.store.folder_history.locations import MarkedFolder
 _LONGEST_PAUSE: Final = 5.0
 # Seconds after which it is looked again whether a turn is due. Turns that follow each other are milliseconds apart.
 _BETWEEN_TURNS: Final = 1.0
+# Seconds, at least, of an IDLE that told of nothing. A server that ends each of them at once would be asked for ever.
+_SHORTEST_IDLE: Final = 5.0
 
 log = structlog.get_logger()
 
@@ -143,7 +145,8 @@ async def wait_for_news(inbox: Inbox, connection: Connection, *, announcer: Anno
     """Announce news of the inbox until `stop` or the loss of the connection, after which it is looked for some.
 
     It begins once no turn is due: the many turns of a first sync would each compare the marks of the inbox. The inbox
-    stays selected: what changes after the look at its begin the server tells, while it idles or before.
+    stays selected: what changes after the look at its begin the server tells, while it idles or before. Where the
+    server ends IDLE at once, polls ask for news, and another IDLE follows each of them.
     """
     began = time.monotonic()
     try:
@@ -155,9 +158,13 @@ async def wait_for_news(inbox: Inbox, connection: Connection, *, announcer: Anno
             await announcer.tell(inbox.mailbox_id, stop=stop)
         heard = 0
         while not stop.is_set():
+            idled = time.monotonic()
             news = await idle(connection, seconds=some_seconds(announcer.generator), stop=stop, heard=heard)
             if news > heard and not stop.is_set():
                 await announcer.tell(inbox.mailbox_id, stop=stop)
+            elif not stop.is_set() and time.monotonic() - idled < _SHORTEST_IDLE:
+                log.info("the mail server ends IDLE at once", mailbox_id=inbox.mailbox_id)
+                return
             heard = news
     except (ImapError, *DATABASE_LOST) as error:
         log.info("a mailbox idles no more", mailbox_id=inbox.mailbox_id, error=type(error).__name__)

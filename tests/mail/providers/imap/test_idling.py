@@ -302,6 +302,17 @@ class TestConnectionThatIdles:
             await asyncio.wait_for(wait_for_news(inbox, connection, announcer=announcer, stop=asyncio.Event()), 20)
         assert (heard.news, heard.looks) == ([], looks)
 
+    async def test_is_left_to_polls_by_a_server_that_ends_idle_at_once(self, servers: Servers) -> None:
+        inbox = Inbox(mailbox_id=7, pool=servers.pool, hidden_marks=frozenset())
+        heard = Heard()
+        async with conversation(hears(b"IDLE", b"+ idling\r\nTAG OK\r\n")) as (connection, _):
+            connection.selected = SelectedFolder(b"INBOX", is_watched=True)
+            await asyncio.wait_for(
+                wait_for_news(inbox, connection, announcer=heard.announcer(), stop=asyncio.Event()), 20
+            )
+            assert connection.is_open
+        assert (heard.news, heard.looks) == ([], [])
+
     async def test_tells_of_news_until_the_database_has_them(self, servers: Servers) -> None:
         """The server announces them once; a poll of a quiet mailbox comes after a quarter of an hour."""
         inbox = Inbox(mailbox_id=7, pool=servers.pool, hidden_marks=frozenset())

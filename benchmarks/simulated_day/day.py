@@ -33,6 +33,7 @@ from services.mail.store.control.schedule import Lease
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
+from services.mail.sync.provider_outages import ProviderOutages
 
 FULL: Final = 50_000
 DAILY_LIMIT: Final = 80_000_000
@@ -101,6 +102,7 @@ class Day:
             access=access,
             intervals=IdleIntervals(shortest=60, longest=960),
             metrics=IdleMetrics(CollectorRegistry()),
+            outages=ProviderOutages(),
             parallel=32,
             sleep=clock.sleep,
             monotonic=clock,

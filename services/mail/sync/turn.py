@@ -30,6 +30,7 @@ from services.mail.sync.accounts.access import (
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
+from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import DONE, INTERNAL, LEASE_LOST, TurnMetrics
@@ -65,6 +66,7 @@ class TurnRunner:
         auth: AccountReports,
         eraser: Eraser,
         metrics: TurnMetrics,
+        outages: ProviderOutages,
         lease_seconds: float,
         poll_seconds: float,
         verify_seconds: float,
@@ -79,6 +81,7 @@ class TurnRunner:
         self._access = access
         self._eraser = eraser
         self._metrics = metrics
+        self._outages = outages
         self.lease_seconds = lease_seconds
         self._poll_seconds = poll_seconds
         self._verify_seconds = verify_seconds
@@ -172,7 +175,8 @@ class TurnRunner:
                 metrics=self._metrics,
                 intervals=self._intervals,
             )
-            return await self._run(context, mailbox)
+            with self._outages.asking(mailbox.provider, mailbox.mailbox_id):
+                return await self._run(context, mailbox)
 
     async def _run(self, context: TurnContext, mailbox: Mailbox) -> str:
         lease = context.lease
@@ -184,6 +188,7 @@ class TurnRunner:
         finally:
             del self._under_way[lease]
         if context.answered:
+            self._outages.answered(mailbox.provider)
             await self._mailbox_access.granted(lease, mailbox)
             await addresses.learn(context, mailbox, auth=self._auth)
         async with self._pool.acquire() as connection:

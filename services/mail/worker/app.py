@@ -33,6 +33,7 @@ from services.mail.store.control import lost_ids
 from services.mail.sync.erase import Eraser
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
+from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.turn import TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import Worker
@@ -81,7 +82,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         providers = await stack.enter_async_context(
             open_adapters(settings, pool=pool, access=access, holder=holder, observer=CallObserver(telemetry))
         )
-        metrics = TurnMetrics(telemetry)
+        metrics, outages = TurnMetrics(telemetry), ProviderOutages()
         turns = TurnRunner(
             pool=pool,
             providers=providers,
@@ -89,6 +90,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             auth=auth,
             eraser=Eraser(pool=pool, auth=auth, providers=providers, access=access),
             metrics=metrics,
+            outages=outages,
             lease_seconds=settings.worker_lease_seconds,
             poll_seconds=settings.mail_poll_seconds,
             verify_seconds=settings.mail_verify_seconds,
@@ -103,6 +105,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                 access=access,
                 intervals=settings.idle_intervals,
                 metrics=IdleMetrics(telemetry.registry),
+                outages=outages,
                 parallel=settings.worker_idle_checks,
             ),
             finish_deletions=Disconnections(pool, Mailboxes(pool, auth), auth).finish_deletions,

@@ -33,6 +33,7 @@ from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
 from services.mail.sync.intervals import Intervals
+from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn import LONG_TURN, LONGEST_TURN, TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
@@ -201,7 +202,7 @@ def _worker(
         deadlines=options.deadlines,
     )
     providers: Mapping[str, Provider] = {"google": gmail, **further}
-    observer = TurnMetrics(Telemetry(registry))
+    observer, outages = TurnMetrics(Telemetry(registry)), ProviderOutages()
     turns = TurnRunner(
         pool=pool,
         providers=providers,
@@ -209,6 +210,7 @@ def _worker(
         auth=auth,
         eraser=Eraser(pool=pool, auth=auth, providers=providers, access=access, batch=options.erase_batch),
         metrics=observer,
+        outages=outages,
         lease_seconds=options.lease_seconds,
         poll_seconds=options.poll_seconds,
         verify_seconds=options.verify_seconds,
@@ -232,6 +234,7 @@ def _worker(
                 addresses=options.address_seconds,
             ),
             metrics=IdleMetrics(registry),
+            outages=outages,
             parallel=16,
         ),
         finish_deletions=Disconnections(pool, Mailboxes(pool, auth), auth).finish_deletions,

@@ -23,6 +23,7 @@ from services.mail.store.control.schedule import Lease
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
+from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.turn import TurnRunner
 from services.mail.sync.turn_context import TurnContext
 from services.mail.sync.turn_metrics import TurnMetrics
@@ -111,7 +112,9 @@ def worker_access(s: Stage) -> ProviderAccess:
     )
 
 
-def turn_runner(s: Stage, provider: Provider, *, pool: Pool | None = None) -> TurnRunner:
+def turn_runner(
+    s: Stage, provider: Provider, *, pool: Pool | None = None, outages: ProviderOutages | None = None
+) -> TurnRunner:
     """A runner of turns with the provider, which has plenty of units."""
     access = provider_access(s)
     return TurnRunner(
@@ -121,6 +124,7 @@ def turn_runner(s: Stage, provider: Provider, *, pool: Pool | None = None) -> Tu
         access=access,
         eraser=Eraser(pool=s.pool, auth=s.auth, providers={}, access=access),
         metrics=TurnMetrics(Telemetry(CollectorRegistry())),
+        outages=outages or ProviderOutages(),
         lease_seconds=60,
         poll_seconds=600,
         verify_seconds=0,

@@ -27,6 +27,7 @@ from services.mail.store.control.idle_mailboxes import IdleMailbox
 from services.mail.sync.idle.budget import report_misfit
 from services.mail.sync.idle.metrics import IdleMetrics, Outcome
 from services.mail.sync.idle.rounds import IdleIntervals, due_checks
+from services.mail.sync.provider_outages import ProviderOutages
 
 # Mailboxes looked at by themselves that are taken at once.
 _SINGLES = 100
@@ -36,7 +37,8 @@ _RECENT_SECONDS = 30.0
 _LONGEST_REST = 1.0
 # Seconds to wait for the answers of a group before the next one begins; most come within one tenth.
 _PATIENCE = 0.5
-# Seconds after which an answer is late, and seconds until a mailbox whose answer is late is looked at once more.
+# Seconds after which an answer is late, and seconds until a mailbox is looked at once more whose answer is late or
+# whose provider is out.
 _LATE_SECONDS = 2.0
 _AGAIN_SECONDS = 60.0
 # Seconds of a look, at most: a server that sends a byte now and then would keep it, and its slot, for ever.
@@ -100,6 +102,7 @@ class IdleCheck:
         access: ProviderAccess,
         intervals: IdleIntervals,
         metrics: IdleMetrics,
+        outages: ProviderOutages,
         parallel: int,
         longest_look: float = _LONGEST_LOOK,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -111,6 +114,7 @@ class IdleCheck:
         self._access = access
         self._intervals = intervals
         self._metrics = metrics
+        self._outages = outages
         self._sleep = sleep
         self._monotonic = monotonic
         self._slots = asyncio.Semaphore(parallel)
@@ -236,6 +240,10 @@ class IdleCheck:
         """Look at each as soon as it has its units, and wait for the answers."""
         await self._wake([look.member.mailbox.mailbox_id for look in looks if look.member.needs_turn])
         left = {look.member.mailbox.mailbox_id: look for look in looks if not look.member.needs_turn}
+        out = [id_ for id_, look in left.items() if self._is_out(look)]
+        await self._postpone(out)
+        for mailbox_id in out:
+            del left[mailbox_id]
         asked: dict[int, asyncio.Task[None]] = {}
         while left:
             outcomes = await self._pay(dict(islice(left.items(), _PAID_AT_ONCE)))
@@ -253,9 +261,16 @@ class IdleCheck:
         """
         if asked:
             await asyncio.wait(asked.values(), timeout=_LATE_SECONDS)
-        if again := [id_ for id_, call in asked.items() if not call.done() or call.exception() is not None]:
+        await self._postpone([id_ for id_, call in asked.items() if not call.done() or call.exception() is not None])
+
+    async def _postpone(self, mailbox_ids: Sequence[int]) -> None:
+        if mailbox_ids:
             async with self._pool.acquire() as connection:
-                await idle_mailboxes.look_again(connection, again, seconds=_AGAIN_SECONDS)
+                await idle_mailboxes.look_again(connection, mailbox_ids, seconds=_AGAIN_SECONDS)
+
+    def _is_out(self, look: _Look) -> bool:
+        """Return whether turns of mailboxes that have failed ask the provider, and looks wait for its answer."""
+        return self._outages.is_under_way(look.member.mailbox.provider)
 
     async def _pause(self, seconds: float, group: IdleGroup | None) -> None:
         await self._sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, seconds)))
@@ -290,13 +305,15 @@ class IdleCheck:
         mailbox_id = look.member.mailbox.mailbox_id
         try:
             async with asyncio.timeout(self._longest_look):
-                answer = await self._ask_provider(look)
+                with self._outages.asking(look.member.mailbox.provider, mailbox_id):
+                    answer = await self._ask_provider(look)
         except (ProviderError, AppError, TimeoutError) as error:
             # A turn of its own meets the error again and deals with it.
             log.info("idle check failed", mailbox_id=mailbox_id, error=type(error).__name__)
             self._metrics.looked(Outcome.FAILED)
             await self._wake([mailbox_id])
             return
+        self._outages.answered(look.member.mailbox.provider)
         page = answer.page
         changed = page.last_record is not None or page.next_page_token is not None or page.latest > look.member.cursor
         relabelled = answer.labels is not None and await self._are_other_labels(mailbox_id, answer.labels)

@@ -1,6 +1,7 @@
 """Idle mailboxes are checked in groups, and become due when something has changed."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -12,12 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from services.mail.model import HistoryDelta, Label, Lane, MailboxQuery, MailboxStatus
 from services.mail.providers.base import HistoryPage, Profile
-from services.mail.providers.errors import TokenRefusedError
+from services.mail.providers.errors import ProviderUnavailableError, TokenRefusedError
 from services.mail.store.control import mailbox_overviews
 from services.mail.sync.idle.budget import report_misfit
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
+from services.mail.sync.provider_outages import ProviderOutages
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import worker_limits
 from tests.support.mail.sandbox_control import SandboxMailbox
@@ -223,7 +225,11 @@ class Unanswered(ScriptedHistory):
 
 @asynccontextmanager
 async def due_check(
-    stage: OpenStage, provider: ScriptedHistory, *, longest_look: float = 60.0
+    stage: OpenStage,
+    provider: ScriptedHistory,
+    *,
+    longest_look: float = 60.0,
+    outages: ProviderOutages | None = None,
 ) -> AsyncIterator[tuple[Stage, IdleCheck]]:
     """Yield the check of an idle mailbox of this provider that is due: for history, labels and address."""
     async with stage(messages=2, workers=0) as s:
@@ -237,6 +243,7 @@ async def due_check(
             access=provider_access(s),
             intervals=IdleIntervals(shortest=600, longest=600),
             metrics=IdleMetrics(CollectorRegistry()),
+            outages=outages or ProviderOutages(),
             parallel=4,
             longest_look=longest_look,
         )
@@ -350,6 +357,21 @@ class TestChecksThatFail:
                 await s.pool.execute("DROP FUNCTION die CASCADE")
             assert await s.fetchval(
                 "SELECT look_at BETWEEN now() AND now() + interval '1 minute' FROM mailbox_schedule"
+            )
+
+
+class TestProviderThatAnswersNoMailbox:
+    async def test_is_asked_later(self, stage: OpenStage) -> None:
+        outages = ProviderOutages()
+        for mailbox_id in range(3):
+            with contextlib.suppress(ProviderUnavailableError), outages.asking("google", mailbox_id):
+                raise ProviderUnavailableError("silence")
+        provider = Changed()
+        async with due_check(stage, provider, outages=outages) as (s, check):
+            await check.look()
+            assert await s.fetchval(
+                "SELECT lane = $1 AND look_at BETWEEN now() AND now() + interval '1 minute' FROM mailbox_schedule",
+                Lane.IDLE,
             )
 
 
@@ -523,6 +545,7 @@ class TestWorkers:
                 access=access,
                 intervals=IdleIntervals(shortest=600, longest=600),
                 metrics=IdleMetrics(registry),
+                outages=ProviderOutages(),
                 parallel=4,
                 monotonic=lambda: clock[0],
             )

@@ -1,0 +1,75 @@
+"""Outages of whole providers: unanswered calls would take the slots of other providers' mailboxes."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+
+from services.mail.providers.errors import ProviderUnavailableError
+
+# Mailboxes whose calls fail one after the other. Fewer can have failures of their own.
+_MAILBOXES: Final = 3
+# Seconds without a failure after which an outage is over: longer than a turn and the pause after it.
+_LASTS: Final = 300.0
+
+log = structlog.get_logger()
+
+
+class ProviderOutages:
+    """Notices outages by what turns and looks of this process meet: several mailboxes fail, and none is answered.
+
+    During an outage one mailbox of the provider at a time asks whether it is over.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        # The mailboxes that failed since an answer, no more than decide, and the time of the last failure.
+        self._failed: dict[str, set[int]] = {}
+        self._failed_at: dict[str, float] = {}
+        self._asking: set[str] = set()
+
+    def is_under_way(self, provider: str) -> bool:
+        """Return whether the provider answers no mailbox."""
+        if len(self._failed.get(provider, ())) < _MAILBOXES:
+            return False
+        return self._monotonic() - self._failed_at[provider] < _LASTS
+
+    @contextmanager
+    def asking(self, provider: str, mailbox_id: int) -> Iterator[None]:
+        """Note a failure of the calls in the block. Raises ProviderUnavailableError if another mailbox asks already.
+
+        A block that is cancelled has waited for too long.
+        """
+        is_probe = self.is_under_way(provider)
+        if is_probe and provider in self._asking:
+            raise ProviderUnavailableError("the provider answers no mailbox")
+        if is_probe:
+            self._asking.add(provider)
+        try:
+            yield
+        except (ProviderUnavailableError, asyncio.CancelledError):
+            self._note_failure(provider, mailbox_id)
+            raise
+        finally:
+            if is_probe:
+                self._asking.discard(provider)
+
+    def answered(self, provider: str) -> None:
+        """Note that the provider has answered."""
+        if self.is_under_way(provider):
+            log.info("a provider answers again", provider=provider)
+        self._failed.pop(provider, None)
+
+    def _note_failure(self, provider: str, mailbox_id: int) -> None:
+        was_out, now = self.is_under_way(provider), self._monotonic()
+        if now - self._failed_at.get(provider, now) >= _LASTS:
+            self._failed.pop(provider, None)
+        failed = self._failed.setdefault(provider, set())
+        if len(failed) < _MAILBOXES:
+            failed.add(mailbox_id)
+        self._failed_at[provider] = now
+        if not was_out and self.is_under_way(provider):
+            log.warning("a provider answers no mailbox", provider=provider)

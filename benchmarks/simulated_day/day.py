@@ -27,9 +27,9 @@ from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.provider_access.watermarks import PostgresWatermarks
 from services.mail.providers.gmail.limits import WATCH_TIMES, gmail_limits
 from services.mail.store.connection import Connection, Pool
-from services.mail.store.control import schedule, watches
+from services.mail.store.control import leases, schedule, watches
 from services.mail.store.control.idle_groups import GROUP_SIZE
-from services.mail.store.control.schedule import Lease
+from services.mail.store.control.leases import Lease
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
@@ -225,7 +225,7 @@ class Day:
         """Run the turns that are due."""
         while True:
             async with self._pool.acquire() as connection:
-                leases = await schedule.claim(
+                claimed = await leases.claim(
                     connection,
                     owner=uuid4(),
                     lane=Lane.LIVE,
@@ -234,8 +234,8 @@ class Day:
                     lease_seconds=15,
                     backoff_limit=60,
                 )
-            await asyncio.gather(*map(self._turn, leases))
-            if len(leases) < TURNS:
+            await asyncio.gather(*map(self._turn, claimed))
+            if len(claimed) < TURNS:
                 return
 
     async def _turn(self, lease: Lease) -> None:
@@ -247,7 +247,7 @@ class Day:
         self.units.mail += costs.list_changes + costs.list_labels + costs.fetch * len(came)
         self.delays += [self._clock.now - at for at in came]
         async with self._pool.acquire() as connection, connection.transaction():
-            await schedule.fence(connection, lease)
+            await leases.fence(connection, lease)
             await connection.execute(
                 "UPDATE sync_states SET cursor = $2, caught_up_at = now() WHERE mailbox_id = $1",
                 lease.mailbox_id,
@@ -257,7 +257,7 @@ class Day:
             if renews:
                 await self._renew(connection, lease.mailbox_id, account, box)
             after = WATCH_TIMES.echo if self._push else math.inf
-            await schedule.release(connection, lease, lane=Lane.IDLE, after=after)
+            await leases.release(connection, lease, lane=Lane.IDLE, after=after)
 
     async def _renew(self, connection: Connection, mailbox_id: int, account: UUID, box: Box) -> None:
         await self._spend(account, self._provider.costs.watch)

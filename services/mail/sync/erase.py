@@ -14,9 +14,9 @@ from services.mail.provider_access.calls import ProviderAccess
 from services.mail.providers.base import Provider
 from services.mail.store.connection import Connection, Pool
 from services.mail.store.control import erasures as store
-from services.mail.store.control import schedule
+from services.mail.store.control import leases
 from services.mail.store.control import watches as watch_store
-from services.mail.store.control.schedule import Lease, LeaseLostError
+from services.mail.store.control.leases import Lease, LeaseLostError
 from services.mail.sync import watches
 from services.mail.sync.fenced import FencedTransactions
 
@@ -70,7 +70,7 @@ class Eraser:
             await self._end(lease, found.mailbox)
         else:
             async with self._pool.acquire() as connection:
-                await schedule.release(connection, lease, lane=Lane.BACKFILL, after=0)
+                await leases.release(connection, lease, lane=Lane.BACKFILL, after=0)
 
     async def _give_up_access(self, lease: Lease, mailbox: Mailbox) -> None:
         async with self._pool.acquire() as connection:

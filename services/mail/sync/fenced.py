@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.mail.store.connection import Connection, Pool
-from services.mail.store.control import schedule
-from services.mail.store.control.schedule import Lease
+from services.mail.store.control import leases
+from services.mail.store.control.leases import Lease
 
 
 class FencedTransactions:
@@ -24,6 +24,6 @@ class FencedTransactions:
     async def begin(self) -> AsyncIterator[Connection]:
         """Open a transaction that commits only while the lease is held. Raises LeaseLostError."""
         async with self.pool.acquire() as connection, connection.transaction():
-            self.newest_hint = await schedule.fence(connection, self.lease)
+            self.newest_hint = await leases.fence(connection, self.lease)
             yield connection
         self.has_saved = True

@@ -19,7 +19,7 @@ from services.mail.providers.errors import (
 )
 from services.mail.store import labels, message_labels, messages
 from services.mail.store.connection import Connection
-from services.mail.store.control.schedule import LeaseLostError
+from services.mail.store.control.leases import LeaseLostError
 from services.mail.store.sync import fetch_queue, listing_diff, sync_state
 from services.mail.sync import label_copy
 from services.mail.sync.turn_context import TurnContext

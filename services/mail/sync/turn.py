@@ -16,8 +16,8 @@ from services.mail.provider_access.quota import QuotaUnavailableError
 from services.mail.providers.base import Provider
 from services.mail.providers.errors import ProviderError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
-from services.mail.store.control import mailboxes, schedule, watches
-from services.mail.store.control.schedule import Lease, LeaseLostError
+from services.mail.store.control import leases, mailboxes, watches
+from services.mail.store.control.leases import Lease, LeaseLostError
 from services.mail.sync.accounts import addresses
 from services.mail.sync.accounts.access import (
     ACCESS_DENIED,
@@ -145,7 +145,7 @@ class TurnRunner:
                 self._tell_of_long_turn(lease, time.monotonic() - began)
             try:
                 async with asyncio.timeout(pause), self._pool.acquire() as connection:
-                    if not await schedule.renew(connection, lease, lease_seconds=self.lease_seconds):
+                    if not await leases.renew(connection, lease, lease_seconds=self.lease_seconds):
                         break
                 renewed = time.monotonic()
             except DATABASE_LOST as error:
@@ -193,7 +193,7 @@ class TurnRunner:
             await addresses.learn(context, mailbox, auth=self._auth)
         async with self._pool.acquire() as connection:
             changes = await events.announce(connection, lease.mailbox_id)
-            await schedule.release(
+            await leases.release(
                 connection,
                 lease,
                 lane=release.lane,
@@ -211,9 +211,9 @@ class TurnRunner:
                 await self._mailbox_access.denied(lease, denial, detail=str(error))
                 return
             async with self._pool.acquire() as connection, connection.transaction():
-                hinted = await schedule.fence(connection, lease) != lease.hint_seq
+                hinted = await leases.fence(connection, lease) != lease.hint_seq
                 after, waiting_for = await self._record_failure(connection, lease, error, hinted=hinted)
-                await schedule.release_failed(
+                await leases.release_failed(
                     connection, lease, after=after, waiting_for=waiting_for, error=_reason(error)
                 )
                 changes = await events.announce(connection, lease.mailbox_id)

@@ -13,8 +13,8 @@ import structlog
 
 from services.mail.model import Lane
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
-from services.mail.store.control import schedule, workers
-from services.mail.store.control.schedule import Lease
+from services.mail.store.control import leases, workers
+from services.mail.store.control.leases import Lease
 from services.mail.sync import watches
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.listener import PING_SECONDS, SETUP_SECONDS, Connect, Listener
@@ -199,7 +199,7 @@ class Worker:
         async with self._pool.acquire() as connection:
             await self._take_over(connection)
             claimed = [await self._claim_lane(connection, owner, lane) for lane in lanes]
-            due_in = await schedule.seconds_until_due(
+            due_in = await leases.seconds_until_due(
                 connection, lanes, failing=self._room_for_failing() > 0, holder=self._holder
             )
         if due_in is None:
@@ -216,7 +216,7 @@ class Worker:
         """Start the turns of a lane's due mailboxes; return how many were claimed."""
         if self._room(lane) <= 0:
             return 0
-        leases = await schedule.claim(
+        claimed = await leases.claim(
             connection,
             owner=owner,
             lane=lane,
@@ -226,9 +226,9 @@ class Worker:
             backoff_limit=LONGEST_BACKOFF,
             holder=self._holder,
         )
-        for lease in leases:
+        for lease in claimed:
             self._start(lease)
-        return len(leases)
+        return len(claimed)
 
     async def _take_over(self, connection: Connection) -> None:
         """Free the leases of dead workers, at intervals."""

@@ -13,7 +13,7 @@ from services.kit.stores.redis_client import create_redis
 from services.mail.model import Lane, MailboxStatus, SyncState, WaitReason
 from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.gmail.http.deadlines import Deadlines
-from services.mail.store.control.schedule import Lease
+from services.mail.store.control.leases import Lease
 from services.mail.sync.turn import LONGEST_BACKOFF
 from tests.mail.conftest import OpenStage
 from tests.support.mail.cost import begin_count

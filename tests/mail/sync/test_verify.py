@@ -8,7 +8,7 @@ import pytest
 
 from services.kit.errors import AppError
 from services.mail.model import SyncReport, SyncState, Verification
-from services.mail.store.control import schedule
+from services.mail.store.control import leases, schedule
 from services.mail.sync.turn_steps import run_turn
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import QUICK_RETRIES
@@ -303,6 +303,6 @@ class TestLargeMailbox:
 
                 await eventually(is_reading)
                 async with s.pool.acquire() as other:
-                    assert await asyncio.wait_for(schedule.renew(other, turn.lease, lease_seconds=60), 30)
+                    assert await asyncio.wait_for(leases.renew(other, turn.lease, lease_seconds=60), 30)
                     await asyncio.wait_for(schedule.trigger(other, turn.mailbox_id), 30)
             await running

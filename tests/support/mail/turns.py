@@ -18,8 +18,8 @@ from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.http.client import create_gmail_client
 from services.mail.providers.gmail.limits import GMAIL_COSTS
 from services.mail.store.connection import Pool
-from services.mail.store.control import schedule
-from services.mail.store.control.schedule import Lease
+from services.mail.store.control import leases
+from services.mail.store.control.leases import Lease
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
@@ -41,7 +41,7 @@ FOR_EVER = 10.0**6
 async def claim(pool: Pool) -> Lease:
     """The lease of the stage's mailbox, which has to be due; it lasts for an hour."""
     async with pool.acquire() as connection:
-        [lease] = await schedule.claim(
+        [lease] = await leases.claim(
             connection,
             owner=uuid4(),
             lane=Lane.LIVE,
@@ -56,7 +56,7 @@ async def claim(pool: Pool) -> Lease:
 async def end_turn(turn: TurnContext) -> None:
     """Releases the lease of a turn; the mailbox is due again at once."""
     async with turn.reading() as connection:
-        await schedule.release(connection, turn.lease, lane=Lane.LIVE, after=0)
+        await leases.release(connection, turn.lease, lane=Lane.LIVE, after=0)
 
 
 def provider_access(s: Stage, *, units: int = PLENTY, quota_type: type[Quota] = Quota) -> ProviderAccess:

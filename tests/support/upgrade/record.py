@@ -28,7 +28,7 @@ from services.kit.stores.postgres import Connection, create_pool
 from services.mail.model import Account, Label, LabelChange, Lane, ListedId, MailboxQuery, MailboxStatus
 from services.mail.search.parser import parse
 from services.mail.store import changes, labels, message_labels, messages
-from services.mail.store.control import mailbox_overviews, mailboxes, schedule
+from services.mail.store.control import leases, mailbox_overviews, mailboxes, schedule
 from services.mail.store.reading.message_list import newest_first
 from services.mail.store.sync import fetch_queue, sync_state
 from tests.architecture.test_sql import ROOT, STORE, composed
@@ -54,10 +54,10 @@ async def turn(connection: Connection) -> None:
     await mailboxes.upsert(connection, [account])
     await sync_state.ensure(connection, MAILBOX)
     await schedule.trigger(connection, MAILBOX)
-    [lease] = await schedule.claim(
+    [lease] = await leases.claim(
         connection, owner=OWNER, lane=Lane.LIVE, limit=1, failing_limit=1, lease_seconds=60, backoff_limit=60
     )
-    await schedule.fence(connection, lease)
+    await leases.fence(connection, lease)
     await labels.record(connection, MAILBOX, [Label(label_id="INBOX", name="INBOX", type="system")], confirm_seconds=60)
     made = [
         replace(some_message(n, random.Random(n)), external_id=f"m{n}", thread_id=f"t{n % 7}", version=n)
@@ -72,7 +72,7 @@ async def turn(connection: Connection) -> None:
     await message_labels.change(connection, MAILBOX, {"m3": [LabelChange(version=99, added=frozenset({"STARRED"}))]})
     await messages.delete(connection, MAILBOX, ["m4"])
     await sync_state.move_cursor(connection, MAILBOX, previous=None, cursor=100, caught_up_hint=1)
-    await schedule.release(connection, lease, lane=Lane.IDLE, after=60)
+    await leases.release(connection, lease, lane=Lane.IDLE, after=60)
 
 
 async def reads(connection: Connection) -> None:

@@ -11,9 +11,9 @@ from services.mail import events
 from services.mail.model import Denial, Mailbox, MailboxStatus, SyncState, WaitReason
 from services.mail.providers.errors import AccessDeniedError
 from services.mail.store.connection import Pool
-from services.mail.store.control import mailbox_access, schedule, watches
+from services.mail.store.control import leases, mailbox_access, schedule, watches
+from services.mail.store.control.leases import Lease
 from services.mail.store.control.mailbox_access import CountedDenial
-from services.mail.store.control.schedule import Lease
 
 # The error of syncs that a lasting denial ends, and the outcome of turns that meet a denial.
 ACCESS_DENIED = "access_denied"
@@ -75,19 +75,19 @@ class MailboxAccess:
         """End a turn that met a denial. A lasting one fails the active sync. Raises LeaseLostError."""
         async with self._pool.acquire() as connection, connection.transaction():
             # A sign-in since the claim can have brought access: the next turn decides.
-            hinted = await schedule.fence(connection, lease) != lease.hint_seq
+            hinted = await leases.fence(connection, lease) != lease.hint_seq
             counted = await mailbox_access.count_denial(connection, lease.mailbox_id)
         lasts = not hinted and self._lasts(counted)
         log.warning("provider denies access", denial=denial, detail=detail, denials=counted.denials, lasts=lasts)
         if lasts:
             await self._report_denial(counted.mailbox, denial)
         async with self._pool.acquire() as connection, connection.transaction():
-            await schedule.fence(connection, lease)
+            await leases.fence(connection, lease)
             if lasts:
                 await events.deny_access(connection, lease.mailbox_id, denial)
                 await watches.end(connection, lease.mailbox_id)
                 await events.end_sync(connection, lease.mailbox_id, SyncState.FAILED, error=ACCESS_DENIED)
-            await schedule.release_failed(
+            await leases.release_failed(
                 connection,
                 lease,
                 after=self._patience.lasting_pause if lasts else self._patience.pause,
@@ -112,7 +112,7 @@ class MailboxAccess:
         if mailbox.access_denied_reason or mailbox.denials or mailbox.status is not MailboxStatus.ACTIVE:
             async with self._pool.acquire() as connection, connection.transaction():
                 # Another worker may have met a denial since.
-                await schedule.fence(connection, lease)
+                await leases.fence(connection, lease)
                 await events.grant_access(connection, mailbox.mailbox_id)
 
     async def _report_grant(self, mailbox: Mailbox) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from services.mail.model import Account, Lane, Mailbox, MailboxStatus
 from services.mail.store.connection import Connection, Pool
-from services.mail.store.control import erasures, mailboxes, schedule
+from services.mail.store.control import erasures, leases, mailboxes, schedule
 from services.mail.store.sync import fetch_queue, listing_diff, syncs
 from tests.support.mail.stored import add_mailbox, row_of, rows_of, store
 from tests.support.mail.waiting import eventually
@@ -59,13 +59,13 @@ class TestHide:
 
     async def test_makes_it_due_and_ends_the_lease(self, connection: Connection, mailbox: Mailbox) -> None:
         await schedule.trigger(connection, mailbox.mailbox_id)
-        [lease] = await schedule.claim(
+        [lease] = await leases.claim(
             connection, owner=uuid4(), lane=Lane.LIVE, limit=1, failing_limit=1, lease_seconds=60, backoff_limit=60
         )
         await disconnect(connection, mailbox)
         assert (await row_of(connection, "mailbox_schedule", mailbox.mailbox_id))["hint_seq"] == lease.hint_seq + 1
-        assert not await schedule.renew(connection, lease, lease_seconds=60)
-        [next_lease] = await schedule.claim(
+        assert not await leases.renew(connection, lease, lease_seconds=60)
+        [next_lease] = await leases.claim(
             connection, owner=uuid4(), lane=Lane.LIVE, limit=1, failing_limit=0, lease_seconds=60, backoff_limit=60
         )
         assert next_lease.epoch > lease.epoch + 1

@@ -8,7 +8,7 @@ import pytest
 
 from services.mail.model import Account, Lane, MailboxStatus
 from services.mail.store.connection import Connection, Pool
-from services.mail.store.control import idle_groups, idle_mailboxes, mailboxes, schedule
+from services.mail.store.control import idle_groups, idle_mailboxes, leases, mailboxes, schedule
 from services.mail.store.control.idle_groups import GROUP_SIZE, IdleGroup
 from tests.support.mail.servers import Servers
 
@@ -220,14 +220,14 @@ class TestActivities:
         mailbox_id = await add_idle_mailbox(pool)
         async with pool.acquire() as connection:
             [lease] = await self.claim_live(connection, mailbox_id)
-            await schedule.release(connection, lease, lane=Lane.IDLE, after=math.inf)
+            await leases.release(connection, lease, lane=Lane.IDLE, after=math.inf)
             assert await idle_mailboxes.activities(connection, range(2**62), idle_for=60, pushed=[]) == []
             found = await idle_mailboxes.activities(connection, range(2**62), idle_for=0, pushed=[])
             assert [each.mailbox_id for each in found] == [mailbox_id]
 
     async def claim_live(self, connection: Connection, mailbox_id: int) -> list[schedule.Lease]:
         await schedule.trigger(connection, mailbox_id)
-        return await schedule.claim(
+        return await leases.claim(
             connection,
             owner=uuid4(),
             lane=Lane.LIVE,

@@ -9,8 +9,8 @@ import pytest
 
 from services.mail.model import Account, Lane, MailboxStatus, WaitReason
 from services.mail.store.connection import Pool
-from services.mail.store.control import holds, mailboxes, schedule
-from services.mail.store.control.schedule import Lease, LeaseLostError
+from services.mail.store.control import holds, leases, mailboxes, schedule
+from services.mail.store.control.leases import Lease, LeaseLostError
 from tests.support.mail.servers import Servers
 from tests.support.mail.waiting import eventually
 
@@ -63,7 +63,7 @@ async def claim(
 ) -> list[Lease]:
     """Claim as a new worker, which holds connections as `holder`."""
     async with pool.acquire() as connection:
-        return await schedule.claim(
+        return await leases.claim(
             connection,
             owner=uuid4(),
             lane=lane,
@@ -92,13 +92,13 @@ async def due_in(pool: Pool, mailbox_id: int) -> float:
 async def fail(pool: Pool, lease: Lease, *, after: float = 0) -> None:
     """Release a lease after a failed turn."""
     async with pool.acquire() as connection:
-        await schedule.release_failed(connection, lease, after=after, waiting_for=WaitReason.PROVIDER, error="e")
+        await leases.release_failed(connection, lease, after=after, waiting_for=WaitReason.PROVIDER, error="e")
 
 
 async def release(pool: Pool, lease: Lease, *, lane: Lane = Lane.LIVE, after: float = 60) -> None:
     """Release a lease after a turn."""
     async with pool.acquire() as connection:
-        await schedule.release(connection, lease, lane=lane, after=after)
+        await leases.release(connection, lease, lane=lane, after=after)
 
 
 class TestClaim:
@@ -141,8 +141,8 @@ class TestClaim:
         [lease] = await claim(pool)
         await fail(pool, lease)
         async with pool.acquire() as connection:
-            assert await schedule.seconds_until_due(connection, [Lane.LIVE], failing=False) is None
-            seconds = await schedule.seconds_until_due(connection, [Lane.LIVE], failing=True)
+            assert await leases.seconds_until_due(connection, [Lane.LIVE], failing=False) is None
+            seconds = await leases.seconds_until_due(connection, [Lane.LIVE], failing=True)
         assert seconds is not None
         assert seconds <= 0
 
@@ -184,13 +184,13 @@ class TestClaim:
 
     async def test_returns_the_next_due_time(self, pool: Pool) -> None:
         async with pool.acquire() as connection:
-            assert await schedule.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL], failing=True) is None
+            assert await leases.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL], failing=True) is None
         await add_mailboxes(pool)
         [lease] = await claim(pool)
         await release(pool, lease, lane=Lane.BACKFILL, after=7)
         async with pool.acquire() as connection:
-            assert await schedule.seconds_until_due(connection, [Lane.LIVE], failing=True) is None
-            seconds = await schedule.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL], failing=True)
+            assert await leases.seconds_until_due(connection, [Lane.LIVE], failing=True) is None
+            seconds = await leases.seconds_until_due(connection, [Lane.LIVE, Lane.BACKFILL], failing=True)
         assert seconds == pytest.approx(7, abs=1)
 
 
@@ -245,9 +245,9 @@ class TestRelease:
         before = await pool.fetchrow("SELECT * FROM mailbox_schedule")
         await release(pool, stale, after=0)
         async with pool.acquire() as connection:
-            await schedule.release_failed(connection, stale, after=0, waiting_for=WaitReason.PROVIDER, error="e")
-            assert not await schedule.renew(connection, stale, lease_seconds=LEASE_SECONDS)
-            assert await schedule.renew(connection, fresh, lease_seconds=LEASE_SECONDS * 2)
+            await leases.release_failed(connection, stale, after=0, waiting_for=WaitReason.PROVIDER, error="e")
+            assert not await leases.renew(connection, stale, lease_seconds=LEASE_SECONDS)
+            assert await leases.renew(connection, fresh, lease_seconds=LEASE_SECONDS * 2)
         after = await pool.fetchrow("SELECT * FROM mailbox_schedule")
         assert before is not None
         assert after is not None
@@ -259,7 +259,7 @@ class TestRelease:
             [lease] = await claim(pool)
             assert lease.attempts == attempts
             async with pool.acquire() as connection:
-                await schedule.release_failed(connection, lease, after=30, waiting_for=WaitReason.PROVIDER, error="e")
+                await leases.release_failed(connection, lease, after=30, waiting_for=WaitReason.PROVIDER, error="e")
             assert await due_in(pool, mailbox_id) == pytest.approx(30, abs=1)
             await pool.execute("UPDATE mailbox_schedule SET due_at = now()")
 
@@ -278,7 +278,7 @@ class TestFence:
         await add_mailboxes(pool)
         [lease] = await claim(pool)
         async with pool.acquire() as connection, connection.transaction():
-            assert await schedule.fence(connection, lease) == lease.hint_seq
+            assert await leases.fence(connection, lease) == lease.hint_seq
 
     async def test_refuses_a_worker_that_lost_it(self, pool: Pool) -> None:
         await add_mailboxes(pool)
@@ -287,7 +287,7 @@ class TestFence:
         [_] = await claim(pool)
         with pytest.raises(LeaseLostError):
             async with pool.acquire() as connection, connection.transaction():
-                await schedule.fence(connection, stale)
+                await leases.fence(connection, stale)
 
     async def test_refuses_all_workers_once_the_mailbox_is_deleted(self, pool: Pool) -> None:
         await add_mailboxes(pool)
@@ -295,7 +295,7 @@ class TestFence:
         await pool.execute("DELETE FROM mailboxes")
         with pytest.raises(LeaseLostError):
             async with pool.acquire() as connection, connection.transaction():
-                await schedule.fence(connection, lease)
+                await leases.fence(connection, lease)
 
     async def test_delays_a_takeover_until_the_transaction_ends(self, pool: Pool) -> None:
         [mailbox_id] = await add_mailboxes(pool)
@@ -304,7 +304,7 @@ class TestFence:
         async with pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
-            await schedule.fence(connection, slow)
+            await leases.fence(connection, slow)
             await connection.execute(
                 "INSERT INTO labels VALUES ($1, 'written-before', 'written-before', 'user')", mailbox_id
             )
@@ -320,7 +320,7 @@ class TestFence:
 
         async def write() -> None:
             async with pool.acquire() as connection, connection.transaction():
-                await schedule.fence(connection, stale)
+                await leases.fence(connection, stale)
                 await connection.execute("INSERT INTO labels VALUES ($1, 'late', 'late', 'user')", mailbox_id)
 
         async def is_blocked() -> bool:
@@ -329,7 +329,7 @@ class TestFence:
         async with pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
-            [_] = await schedule.claim(
+            [_] = await leases.claim(
                 connection,
                 owner=uuid4(),
                 lane=Lane.LIVE,
@@ -351,7 +351,7 @@ class TestFence:
         async with pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
-            await schedule.fence(connection, lease)
+            await leases.fence(connection, lease)
             async with pool.acquire() as other:
                 await other.execute("SET lock_timeout = '50ms'")
                 with pytest.raises(asyncpg.LockNotAvailableError):
@@ -378,7 +378,7 @@ class TestAgeOfHints:
         await self._old_hint(pool)
         [lease] = await claim(pool)
         async with pool.acquire() as connection:
-            await schedule.release_failed(
+            await leases.release_failed(
                 connection, lease, after=60, waiting_for=WaitReason.QUOTA_SERVICE, error="quota_unavailable"
             )
         assert await pool.fetchval(_HINT_AGE) >= 3600
@@ -389,7 +389,7 @@ class TestAgeOfHints:
         await self._old_hint(pool)
         [lease] = await claim(pool)
         async with pool.acquire() as connection:
-            await schedule.release(connection, lease, lane=lane, after=60)
+            await leases.release(connection, lease, lane=lane, after=60)
         assert await pool.fetchval(_HINT_AGE) is None
 
     async def test_begins_anew_with_one_that_came_during_the_turn(self, pool: Pool) -> None:
@@ -398,7 +398,7 @@ class TestAgeOfHints:
         [lease] = await claim(pool)
         async with pool.acquire() as connection:
             await schedule.trigger(connection, mailbox_id)
-            await schedule.release(connection, lease, lane=Lane.IDLE, after=60)
+            await leases.release(connection, lease, lane=Lane.IDLE, after=60)
         assert 0 <= await pool.fetchval(_HINT_AGE) < 60
 
 
@@ -409,7 +409,7 @@ class TestHolds:
         [mailbox_id], holder = await add_mailboxes(pool), uuid4()
         async with pool.acquire() as connection:
             assert await holds.hold(connection, [mailbox_id], holder=holder, seconds=60) == {mailbox_id}
-            seconds = await schedule.seconds_until_due(connection, [Lane.LIVE], failing=True, holder=uuid4())
+            seconds = await leases.seconds_until_due(connection, [Lane.LIVE], failing=True, holder=uuid4())
             assert seconds is not None
             assert 0.5 < seconds <= 1
         assert await claim(pool, holder=uuid4()) == []
@@ -417,6 +417,21 @@ class TestHolds:
         await release(pool, lease, after=0)
         await pool.execute("UPDATE mailbox_schedule SET due_at = now() - interval '2 seconds'")
         assert len(await claim(pool, holder=uuid4())) == 1
+
+    async def test_hides_no_mailbox_that_is_due_a_little_later(self, pool: Pool) -> None:
+        kept, _ = await add_mailboxes(pool, 2)
+        async with pool.acquire() as connection, connection.transaction():
+            # The time of a transaction does not pass.
+            await connection.execute("UPDATE mailbox_schedule SET due_at = now() + interval '0.1 seconds'")
+            await holds.hold(connection, [kept], holder=uuid4(), seconds=60)
+            for kept_due_in in (-0.1, 0.05):
+                await connection.execute(
+                    "UPDATE mailbox_schedule SET due_at = now() + make_interval(secs => $2) WHERE mailbox_id = $1",
+                    kept,
+                    kept_due_in,
+                )
+                seconds = await leases.seconds_until_due(connection, [Lane.LIVE], failing=True, holder=uuid4())
+                assert seconds == pytest.approx(0.1)
 
     async def test_is_free_after_the_death_of_its_holder(self, pool: Pool) -> None:
         [mailbox_id] = await add_mailboxes(pool)

@@ -10,7 +10,7 @@ import pytest
 
 from services.mail.model import Lane
 from services.mail.store.connection import Connection, Pool
-from services.mail.store.control import idle_groups, schedule, workers
+from services.mail.store.control import idle_groups, leases, schedule, workers
 from services.mail.store.control.idle_groups import IdleGroup
 from tests.support.mail.servers import Servers, connect
 from tests.support.mail.stored import add_mailbox
@@ -38,7 +38,7 @@ async def claim(connection: Connection, owner: UUID) -> int:
     """Claim a new mailbox; return its id."""
     mailbox_id = (await add_mailbox(connection)).mailbox_id
     await schedule.trigger(connection, mailbox_id)
-    [lease] = await schedule.claim(
+    [lease] = await leases.claim(
         connection, owner=owner, lane=Lane.LIVE, limit=1, failing_limit=1, lease_seconds=600, backoff_limit=60
     )
     assert lease.mailbox_id == mailbox_id

@@ -7,7 +7,7 @@ import structlog
 
 from services.mail.model import MailboxQuery, MailboxStatus, SyncReport, SyncState, WaitReason
 from services.mail.store.control import mailbox_access, schedule
-from services.mail.store.control.schedule import LeaseLostError
+from services.mail.store.control.leases import LeaseLostError
 from services.mail.sync.accounts.access import MailboxAccess, Patience
 from tests.mail.conftest import OpenStage
 from tests.support.mail.stage import Stage

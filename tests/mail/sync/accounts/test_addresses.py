@@ -9,7 +9,7 @@ from services.mail.model import MailboxQuery
 from services.mail.notifications import Notifications
 from services.mail.providers.base import Profile
 from services.mail.store.control import mailbox_addresses
-from services.mail.store.control.schedule import LeaseLostError
+from services.mail.store.control.leases import LeaseLostError
 from services.mail.sync.accounts.addresses import learn, learn_send_as
 from tests.mail.conftest import OpenStage
 from tests.support.mail.push_sender import PushSender, envelope, pushed

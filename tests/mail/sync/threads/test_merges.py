@@ -12,7 +12,7 @@ from services.mail.read_model import MessageFilter
 from services.mail.reading.page_tokens import PageTokens
 from services.mail.reading.threads import Threads
 from services.mail.reading.user_connections import UserConnections
-from services.mail.store.control.schedule import LeaseLostError
+from services.mail.store.control.leases import LeaseLostError
 from services.mail.store.sync import sync_state
 from services.mail.sync.threads.merges import MOVED_AT_ONCE, move_messages
 from tests.mail.conftest import OpenStage

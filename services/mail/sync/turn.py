@@ -1,57 +1,39 @@
-"""Sync turns: renews the lease during a turn, and releases it afterwards, also after a failure."""
+"""Sync turns: runs the steps under a lease, and releases it afterwards, also after a failure."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from functools import partial
 
 import structlog
 
 from services.kit.context import start_request
-from services.kit.errors import AppError
 from services.mail import events
-from services.mail.model import Mailbox, Measure, SyncState, WaitReason
+from services.mail.model import Mailbox, Measure, SyncState
 from services.mail.provider_access.calls import ProviderAccess
-from services.mail.provider_access.quota import QuotaUnavailableError
 from services.mail.providers.base import Provider
-from services.mail.providers.errors import ProviderError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import leases, mailboxes, watches
 from services.mail.store.control.leases import Lease, LeaseLostError
 from services.mail.sync.accounts import addresses
-from services.mail.sync.accounts.access import (
-    ACCESS_DENIED,
-    DEFAULT_PATIENCE,
-    AccountReports,
-    MailboxAccess,
-    Patience,
-    denial_of,
-)
+from services.mail.sync.accounts.access import DEFAULT_PATIENCE, AccountReports, MailboxAccess, Patience
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
+from services.mail.sync.lease_renewal import LONG_TURN, LONGEST_TURN, LeaseRenewal
 from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
+from services.mail.sync.turn_failure import Failure, failure_of
 from services.mail.sync.turn_metrics import DONE, INTERNAL, LEASE_LOST, TurnMetrics
-from services.mail.sync.turn_steps import NoProgressError, run_turn
+from services.mail.sync.turn_steps import Release, run_turn
 
 # Longest pause in seconds after failed turns.
 LONGEST_BACKOFF = 60.0
-# Seconds after which a turn is cancelled. Longer than any single call to a provider may take.
-LONGEST_TURN = 240.0
 # When to look again at a mailbox whose user has to sign in: a sign-in wakes it, this finds what that has missed.
 _REAUTH_SECONDS = 900.0
-# Seconds after which a turn is logged, and again after each as many more: it hangs in a call or a statement.
-LONG_TURN = 30.0
 _RETRIES = Retries()
 _INTERVALS = Intervals()
 
 log = structlog.get_logger()
-
-
-class TurnTimeoutError(Exception):
-    """A turn exceeded its time limit."""
 
 
 class TurnRunner:
@@ -86,8 +68,7 @@ class TurnRunner:
         self._poll_seconds = poll_seconds
         self._verify_seconds = verify_seconds
         self._retries = retries
-        self._longest_turn = longest_turn
-        self._long_turn = long_turn
+        self._renewal = LeaseRenewal(pool, lease_seconds=lease_seconds, longest_turn=longest_turn, long_turn=long_turn)
         self._under_way: dict[Lease, TurnContext] = {}
         self._intervals = intervals
         self._auth = auth
@@ -99,14 +80,15 @@ class TurnRunner:
         structlog.contextvars.bind_contextvars(mailbox_id=lease.mailbox_id)
         async with self._metrics.turn(self._pool, lease.mailbox_id) as turn:
             try:
-                async with self._renewed(lease):
+                async with self._renewal.during(lease, step=partial(self._step_of, lease)):
                     turn.outcome = await self._work(lease)
             except LeaseLostError:
                 turn.outcome = LEASE_LOST
                 log.warning("lease lost, another worker goes on")
             except Exception as error:  # noqa: BLE001 - one mailbox must not end the worker
-                turn.outcome = _reason(error)
-                await self._give_back(lease, error)
+                failure = failure_of(error)
+                turn.outcome = failure.outcome
+                await self._give_back(lease, error, failure)
 
     def cancelled(self, mailbox_id: int) -> None:
         """Let the mailbox's turn look whether its sync is still active before it requests more messages."""
@@ -114,47 +96,9 @@ class TurnRunner:
             if lease.mailbox_id == mailbox_id:
                 context.is_cancelled = True
 
-    @asynccontextmanager
-    async def _renewed(self, lease: Lease) -> AsyncIterator[None]:
-        """Renew the lease during the block, and cancel the block when the lease is lost.
-
-        Without the lease a turn must not call the provider: it can store nothing, and another worker calls too. Raises
-        LeaseLostError, TurnTimeoutError.
-        """
-        try:
-            async with asyncio.timeout(self._longest_turn) as scope:
-                renewal = asyncio.create_task(self._renew(lease, scope))
-                try:
-                    yield
-                finally:
-                    renewal.cancel()
-        except TimeoutError as error:
-            if not scope.expired():
-                raise
-            raise (LeaseLostError if renewal.done() else TurnTimeoutError) from error
-
-    async def _renew(self, lease: Lease, scope: asyncio.Timeout) -> None:
-        """Renew until the lease is lost, or expired while the database was unreachable; then cancel the scope."""
-        began = renewed = time.monotonic()
-        pause = self.lease_seconds / 3
-        told = 0
-        while time.monotonic() - renewed < self.lease_seconds:
-            await asyncio.sleep(pause)
-            if (periods := int((time.monotonic() - began) / self._long_turn)) > told:
-                told = periods
-                self._tell_of_long_turn(lease, time.monotonic() - began)
-            try:
-                async with asyncio.timeout(pause), self._pool.acquire() as connection:
-                    if not await leases.renew(connection, lease, lease_seconds=self.lease_seconds):
-                        break
-                renewed = time.monotonic()
-            except DATABASE_LOST as error:
-                log.warning("lease not renewed", error=type(error).__name__)
-        scope.reschedule(asyncio.get_running_loop().time())
-
-    def _tell_of_long_turn(self, lease: Lease, seconds: float) -> None:
+    def _step_of(self, lease: Lease) -> str:
         context = self._under_way.get(lease)
-        log.warning("a turn takes long", seconds=round(seconds, 1), step="" if context is None else context.step)
+        return "" if context is None else context.step
 
     async def _work(self, lease: Lease) -> str:
         """Run the turn; return its outcome."""
@@ -176,21 +120,28 @@ class TurnRunner:
                 intervals=self._intervals,
             )
             with self._outages.asking(mailbox.provider, mailbox.mailbox_id):
-                return await self._run(context, mailbox)
+                release = await self._take_steps(context)
+                await self._learn_of_account(context, mailbox)
+                await self._release(lease, release)
+                return release.error or DONE
 
-    async def _run(self, context: TurnContext, mailbox: Mailbox) -> str:
-        lease = context.lease
-        self._under_way[lease] = context
+    async def _take_steps(self, context: TurnContext) -> Release:
+        self._under_way[context.lease] = context
         try:
-            release = await run_turn(
+            return await run_turn(
                 context, poll_seconds=self._poll_seconds, verify_seconds=self._verify_seconds, retries=self._retries
             )
         finally:
-            del self._under_way[lease]
+            del self._under_way[context.lease]
+
+    async def _learn_of_account(self, context: TurnContext, mailbox: Mailbox) -> None:
+        """Record that the provider grants access, and the address that it gives, if it has answered the turn."""
         if context.answered:
             self._outages.answered(mailbox.provider)
-            await self._mailbox_access.granted(lease, mailbox)
+            await self._mailbox_access.granted(context.lease, mailbox)
             await addresses.learn(context, mailbox, auth=self._auth)
+
+    async def _release(self, lease: Lease, release: Release) -> None:
         async with self._pool.acquire() as connection:
             changes = await events.announce(connection, lease.mailbox_id)
             await leases.release(
@@ -202,22 +153,14 @@ class TurnRunner:
                 error=release.error,
             )
         self._access.usage.count(lease.mailbox_id, Measure.CHANGES, changes)
-        return release.error or DONE
 
-    async def _give_back(self, lease: Lease, error: Exception) -> None:
+    async def _give_back(self, lease: Lease, error: Exception, failure: Failure) -> None:
         """Release the lease of a failed turn; the mailbox is due again after a growing pause."""
         try:
-            if (denial := denial_of(error)) is not None:
-                await self._mailbox_access.denied(lease, denial, detail=str(error))
-                return
-            async with self._pool.acquire() as connection, connection.transaction():
-                hinted = await leases.fence(connection, lease) != lease.hint_seq
-                after, waiting_for = await self._record_failure(connection, lease, error, hinted=hinted)
-                await leases.release_failed(
-                    connection, lease, after=after, waiting_for=waiting_for, error=_reason(error)
-                )
-                changes = await events.announce(connection, lease.mailbox_id)
-            self._access.usage.count(lease.mailbox_id, Measure.CHANGES, changes)
+            if failure.denial is not None:
+                await self._mailbox_access.denied(lease, failure.denial, detail=str(error))
+            else:
+                await self._release_failed(lease, error, failure)
         except LeaseLostError:
             log.warning("lease lost, another worker goes on")
         except DATABASE_LOST as lost:
@@ -226,58 +169,37 @@ class TurnRunner:
         except Exception:
             log.exception("a failed turn could not be recorded")
 
-    async def _record_failure(
-        self, connection: Connection, lease: Lease, error: Exception, *, hinted: bool
-    ) -> tuple[float, WaitReason]:
-        """Log and store a failure; return the pause before the next turn, and its reason.
+    async def _release_failed(self, lease: Lease, error: Exception, failure: Failure) -> None:
+        """Release the lease after a failure.
 
         Only an end of access ends the active sync. After any other error it stays active and shows the error. A turn
-        that was `hinted` since its claim can have met a grant that a sign-in has replaced: the next one decides.
+        that was hinted since its claim can have met a grant that a sign-in has replaced: the next one decides.
         """
-        if _is_end_of_access(error) and not hinted:
-            await events.require_reauth(connection, lease.mailbox_id)
-            await watches.end(connection, lease.mailbox_id)
-            await events.end_sync(connection, lease.mailbox_id, SyncState.FAILED, error=_reason(error))
-            return _REAUTH_SECONDS, WaitReason.ACCESS
-        reason = _reason(error)
-        log.warning(
-            "turn failed", reason=reason, attempts=lease.attempts, exc_info=error if reason == INTERNAL else None
-        )
-        after = min(LONGEST_BACKOFF, self._retries.base_seconds * 2.0 ** min(lease.attempts - 1, 20))
-        if isinstance(error, NoProgressError):
-            after = max(after, error.seconds)
-        return after, _wait_reason(error)
+        async with self._pool.acquire() as connection, connection.transaction():
+            hinted = await leases.fence(connection, lease) != lease.hint_seq
+            if failure.ends_access and not hinted:
+                await _end_access(connection, lease.mailbox_id, failure.outcome)
+                after = _REAUTH_SECONDS
+            else:
+                _log_failure(lease, error, failure)
+                after = max(self._backoff(lease), failure.pause)
+            await leases.release_failed(
+                connection, lease, after=after, waiting_for=failure.waiting_for, error=failure.outcome
+            )
+            changes = await events.announce(connection, lease.mailbox_id)
+        self._access.usage.count(lease.mailbox_id, Measure.CHANGES, changes)
+
+    def _backoff(self, lease: Lease) -> float:
+        return min(LONGEST_BACKOFF, self._retries.base_seconds * 2.0 ** min(lease.attempts - 1, 20))
 
 
-def _is_end_of_access(error: Exception) -> bool:
-    return isinstance(error, AppError) and error.reason in ("reauth_required", "account_not_found")
+async def _end_access(connection: Connection, mailbox_id: int, reason: str) -> None:
+    """Record that the user has to sign in again; the active sync ends with the reason."""
+    await events.require_reauth(connection, mailbox_id)
+    await watches.end(connection, mailbox_id)
+    await events.end_sync(connection, mailbox_id, SyncState.FAILED, error=reason)
 
 
-def _wait_reason(error: Exception) -> WaitReason:
-    if _is_end_of_access(error):
-        return WaitReason.ACCESS
-    if isinstance(error, QuotaUnavailableError):
-        return WaitReason.QUOTA_SERVICE
-    if isinstance(error, NoProgressError):
-        return WaitReason.QUOTA
-    if isinstance(error, ProviderError | TurnTimeoutError):
-        return WaitReason.PROVIDER
-    return WaitReason.MAILROOM
-
-
-def _reason(error: Exception) -> str:
-    if denial_of(error) is not None:
-        return ACCESS_DENIED
-    if isinstance(error, AppError):
-        return error.reason
-    if isinstance(error, ProviderError):
-        return error.reason
-    if isinstance(error, QuotaUnavailableError):
-        return "quota_unavailable"
-    if isinstance(error, TurnTimeoutError):
-        return "turn_timeout"
-    if isinstance(error, NoProgressError):
-        return "no_progress"
-    if isinstance(error, DATABASE_LOST):
-        return "database_unavailable"
-    return INTERNAL
+def _log_failure(lease: Lease, error: Exception, failure: Failure) -> None:
+    is_bug = failure.outcome == INTERNAL
+    log.warning("turn failed", reason=failure.outcome, attempts=lease.attempts, exc_info=error if is_bug else None)

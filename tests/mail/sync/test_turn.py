@@ -11,7 +11,6 @@ import structlog
 from services.kit.settings import RedisSettings
 from services.kit.stores.redis_client import create_redis
 from services.mail.model import Lane, MailboxStatus, SyncState, WaitReason
-from services.mail.providers.errors import ProviderUnavailableError
 from services.mail.providers.gmail.http.deadlines import Deadlines
 from services.mail.store.control.leases import Lease
 from services.mail.sync.turn import LONGEST_BACKOFF
@@ -223,14 +222,8 @@ class TestFailure:
             await s.sync()
             lease = Lease(mailbox_id=(await s.mailbox()).mailbox_id, owner=uuid4(), epoch=1, hint_seq=1, attempts=1)
             turns = s.workers[0].worker._turns
-            async with s.pool.acquire() as connection:
-                failures = [
-                    await turns._record_failure(
-                        connection, replace(lease, attempts=attempts), ProviderUnavailableError(), hinted=False
-                    )
-                    for attempts in (1, 2, 3, 30)
-                ]
-        assert [after for after, _ in failures] == [0.01, 0.02, 0.04, LONGEST_BACKOFF]
+            pauses = [turns._backoff(replace(lease, attempts=attempts)) for attempts in (1, 2, 3, 30)]
+        assert pauses == [0.01, 0.02, 0.04, LONGEST_BACKOFF]
 
 
 class TestStatus:

@@ -33,9 +33,10 @@ from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
 from services.mail.sync.intervals import Intervals
+from services.mail.sync.lease_renewal import LONG_TURN, LONGEST_TURN
 from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.store_fetched import Retries
-from services.mail.sync.turn import LONG_TURN, LONGEST_TURN, TurnRunner
+from services.mail.sync.turn import TurnRunner
 from services.mail.sync.turn_metrics import TurnMetrics
 from services.mail.sync.worker import DEFAULT_LIMITS, Limits, Worker
 from services.mail.usage import UsageCounter

@@ -225,7 +225,7 @@ class TestActivities:
             found = await idle_mailboxes.activities(connection, range(2**62), idle_for=0, pushed=[])
             assert [each.mailbox_id for each in found] == [mailbox_id]
 
-    async def claim_live(self, connection: Connection, mailbox_id: int) -> list[schedule.Lease]:
+    async def claim_live(self, connection: Connection, mailbox_id: int) -> list[leases.Lease]:
         await schedule.trigger(connection, mailbox_id)
         return await leases.claim(
             connection,

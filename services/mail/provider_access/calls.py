@@ -14,7 +14,13 @@ from services.mail.provider_access.provider_tokens import MailboxTokens, Provide
 from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.provider_access.settlement import Taken
 from services.mail.providers.base import MailboxSession, Provider, Writing
-from services.mail.providers.errors import LimitError, NoAnswerError, OwnLimitError, TooConcurrentError
+from services.mail.providers.errors import (
+    LimitError,
+    NoAnswerError,
+    OwnLimitError,
+    TooConcurrentError,
+    UnclearLimitError,
+)
 from services.mail.usage import UsageCounter
 
 # Default wait for quota in seconds: less than claiming the mailbox again costs.
@@ -211,7 +217,10 @@ class ProviderCalls:
             return
         if isinstance(error, TooConcurrentError):
             await self._concurrency_limit.lower(self._identity, most=self._quota.limits.concurrency)
-        await self._quota.pause(self._identity, error.retry_after, whole_project=error.whole_project)
+        whole_project = error.whole_project
+        if isinstance(error, UnclearLimitError):
+            whole_project = await self._quota.is_met_by_others(self._identity, seconds=error.retry_after)
+        await self._quota.pause(self._identity, error.retry_after, whole_project=whole_project)
 
     @asynccontextmanager
     async def _counted_until_its_end(self) -> AsyncIterator[_Call]:

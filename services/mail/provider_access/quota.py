@@ -5,6 +5,7 @@ provider, fixed or sliding, exceeds the limit. Watermarks bound the units of a c
 """
 
 import contextlib
+import math
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -86,6 +87,7 @@ class Quota:
         self._windows = self._scripts.windows
         # The most units that a single take can get.
         self.most_units = min((window.burst for window in self._windows[UNITS]), default=limits.batch_units)
+        self._shared = next((window for window in self._windows[UNITS] if window.is_shared), None)
         self._redis = redis
         self._watermarks = watermarks or NoWatermarks()
         self._metrics = metrics or QuotaMetrics(CollectorRegistry())
@@ -153,7 +155,7 @@ class Quota:
     async def use(self) -> QuotaUse:
         """Return the use of the project's quota. Raises RedisError."""
         await self.flush()
-        shared = next((window for window in self._windows[UNITS] if window.is_shared), None)
+        shared = self._shared
         window_used, paused = (0, 0.0) if shared is None else await self._scripts.use(shared)
         day = self._scripts.day
         return QuotaUse(
@@ -182,6 +184,21 @@ class Quota:
             # Without Redis no units are available anyway.
             with contextlib.suppress(RedisError):
                 await self._scripts.pause(window, identity, seconds)
+
+    async def is_met_by_others(self, identity: str, *, seconds: float) -> bool:
+        """Return whether another mailbox than this one has met the provider's limit within the last `seconds`.
+
+        Call it for each mailbox that meets a limit of which the provider does not say whether it is the mailbox's own.
+        """
+        if self._shared is None:
+            return False
+        try:
+            last = await self._redis.set(
+                f"{self._shared.key('')}:met_by", identity, px=max(1, math.ceil(seconds * 1000)), get=True
+            )
+        except RedisError:
+            return False
+        return last not in (None, identity)
 
     async def _take_all(self, units: Mapping[str, int], request: Request) -> dict[str, Taken | QuotaWaitError]:
         """Take units for each mailbox, or the wait until they are available. Raises RedisError."""

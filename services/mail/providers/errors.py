@@ -85,6 +85,13 @@ class RateLimitedError(LimitError):
     reason = "rate_limited"
 
 
+class UnclearLimitError(RateLimitedError):
+    """The quota is used up, and the answer does not say whose: that of the mailbox, or of the whole project.
+
+    It counts as the mailbox's until another mailbox meets it, too.
+    """
+
+
 class OwnLimitError(RateLimitedError):
     """A limit of our own count, before anything is sent: processes that do not need what it counts go on."""
 

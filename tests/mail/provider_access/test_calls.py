@@ -23,6 +23,7 @@ from services.mail.providers.errors import (
     ProviderUnavailableError,
     RateLimitedError,
     TooConcurrentError,
+    UnclearLimitError,
 )
 from tests.support.mail.numbered_tokens import NumberedTokens
 from tests.support.mail.quota import NothingOwed, limits
@@ -390,6 +391,21 @@ class TestLimits:
         assert await wait_of(access.quotas["google"], ONE) == pytest.approx(limit.seconds, abs=0.5)
         assert (await wait_of(access.quotas["google"], TWO) > 20) is limit.others_wait
         assert await access.concurrency_limit.limit(ONE, most=BATCH_SIZE) == limit.batch_size
+
+    async def test_that_do_not_say_whose_they_are_stop_a_mailbox_until_another_one_meets_them(
+        self, access: ProviderAccess
+    ) -> None:
+        async def meet(mailbox_id: int) -> None:
+            with pytest.raises(UnclearLimitError):
+                await access.calls(mailbox(mailbox_id)).call_prepaid(Asked([UnclearLimitError("", retry_after=30)]))
+
+        quota = access.quotas["google"]
+        await meet(1)
+        await meet(1)
+        assert await wait_of(quota, ONE) > 20
+        assert await wait_of(quota, TWO) < 2
+        await meet(2)
+        assert await wait_of(quota, mailbox(3).identity) > 20
 
     async def test_do_not_apply_after_other_errors(self, calls: ProviderCalls, access: ProviderAccess) -> None:
         with pytest.raises(ProviderUnavailableError):

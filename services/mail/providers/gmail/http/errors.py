@@ -23,6 +23,7 @@ from services.mail.providers.errors import (
     ScopeMissingError,
     TokenRefusedError,
     TooConcurrentError,
+    UnclearLimitError,
 )
 from services.mail.providers.gmail.http.retry_time import seconds_to_wait
 
@@ -40,10 +41,12 @@ class _Limit(NamedTuple):
 
     whole_project: bool
     pause: float
+    error: type[RateLimitedError] = RateLimitedError
 
 
 _MAILBOX: Final = _Limit(whole_project=False, pause=5.0)
 _PROJECT: Final = _Limit(whole_project=True, pause=10.0)
+_UNCLEAR: Final = _Limit(whole_project=False, pause=10.0, error=UnclearLimitError)
 _DAY: Final = _Limit(whole_project=True, pause=900.0)
 
 _ANY: Final = "any"
@@ -94,7 +97,9 @@ _TABLE: Final = (
     _Row(429, _ANY, "too many concurrent requests", TooConcurrentError),
     _Row(429, "dailyLimitExceeded", "", _DAY),
     _Row(429, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "user", _MAILBOX),
-    _Row(429, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "", _PROJECT),
+    _Row(429, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "quota metric", _PROJECT),
+    # As "Resource has been exhausted (e.g. check quota).", which mailboxes meet one by one.
+    _Row(429, "rateLimitExceeded RATE_LIMIT_EXCEEDED", "", _UNCLEAR),
     _Row(429, _ANY, "", _MAILBOX),
     _Row(429, _FOREIGN, "", _MAILBOX),
     _Row(501, _ANY, "", RouteMissingError),
@@ -140,7 +145,7 @@ def parse_error(
         return ProviderUnavailableError(detail)
     if isinstance(row.means, _Limit):
         pause = seconds_to_wait(answer.message, header=retry_after, now=now())
-        return RateLimitedError(
+        return row.means.error(
             detail, retry_after=row.means.pause if pause is None else pause, whole_project=row.means.whole_project
         )
     return row.means(detail)

@@ -18,6 +18,7 @@ from services.mail.providers.errors import (
     ScopeMissingError,
     TokenRefusedError,
     TooConcurrentError,
+    UnclearLimitError,
 )
 from services.mail.providers.gmail.http.errors import (
     _TABLE,
@@ -95,8 +96,9 @@ GOOGLES: list[tuple[int, str, str, str | None, str, type[ProviderError]]] = [
     (409, "aborted", "ABORTED", None, "Aborted", ProviderUnavailableError),
     (412, "conditionNotMet", "FAILED_PRECONDITION", None, "Precondition Failed", ProviderUnavailableError),
     (429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", UNTIL, RateLimitedError),
+    (429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", PER_PROJECT, RateLimitedError),
     (429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", None, "Resource has been exhausted (e.g. check quota).",
-     RateLimitedError),
+     UnclearLimitError),
     (429, "userRateLimitExceeded", "RESOURCE_EXHAUSTED", None, UNTIL, RateLimitedError),
     (429, "dailyLimitExceeded", "RESOURCE_EXHAUSTED", None, "Daily Limit Exceeded", RateLimitedError),
     (429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", None, CONCURRENT, TooConcurrentError),
@@ -242,8 +244,15 @@ class TestLimits:
         assert not limit(status, bare(status, message, "X", "RATE_LIMIT_EXCEEDED")).whole_project
         assert not limit(status, old(status, "userRateLimitExceeded", "Rate Limit Exceeded")).whole_project
 
-    @pytest.mark.parametrize("status", [403, 429])
-    @pytest.mark.parametrize("message", ["Rate Limit Exceeded", PER_PROJECT])
+    @pytest.mark.parametrize("message", ["Resource has been exhausted (e.g. check quota).", "Rate Limit Exceeded"])
+    def test_that_do_not_say_whose_they_are_hold_for_one_mailbox_at_first(self, message: str) -> None:
+        for body in (old(429, "rateLimitExceeded", message), bare(429, message, "X", "RATE_LIMIT_EXCEEDED")):
+            assert isinstance(limit(429, body), UnclearLimitError)
+            assert not limit(429, body).whole_project
+
+    @pytest.mark.parametrize(
+        ("status", "message"), [(403, "Rate Limit Exceeded"), (403, PER_PROJECT), (429, PER_PROJECT)]
+    )
     def test_of_the_project_hold_for_all_mailboxes(self, status: int, message: str) -> None:
         assert limit(status, old(status, "rateLimitExceeded", message)).whole_project
         assert limit(status, bare(status, message, "X", "RATE_LIMIT_EXCEEDED")).whole_project

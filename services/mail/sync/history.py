@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import Self
 
 import structlog
 
 from services.mail import page_trail
-from services.mail.model import CursorLoss, HistoryDelta, Listing, PageTrail, SyncProgress
+from services.mail.model import CursorLoss, Listing, PageTrail, SyncProgress
 from services.mail.page_trail import EndlessPagesError
 from services.mail.providers.base import HistoryPage
 from services.mail.providers.errors import (
@@ -17,11 +18,12 @@ from services.mail.providers.errors import (
     ProviderUnavailableError,
     RouteMissingError,
 )
-from services.mail.store import labels, message_labels, messages
+from services.mail.store import labels, messages
 from services.mail.store.connection import Connection
 from services.mail.store.control.leases import LeaseLostError
-from services.mail.store.sync import fetch_queue, listing_diff, sync_state
+from services.mail.store.sync import fetch_queue, sync_state
 from services.mail.sync import label_copy
+from services.mail.sync.apply_history import added_labels, apply_changes
 from services.mail.sync.turn_context import TurnContext
 
 # Consecutive turns without history before the provider counts as one that keeps none.
@@ -119,44 +121,78 @@ async def read_on(turn: TurnContext, state: SyncProgress, cursor: int, *, deadli
     CursorLostError and, where the provider lacks history at the moment, RouteMissingError.
     """
     hint = turn.newest_hint
-    start = position = bound = cursor
-    page_token: str | None = None
-    trail, idle = PageTrail(), 0
+    walk = _Walk.starting(cursor)
     while True:
         try:
-            page = await _read_page(turn, start, page_token)
+            page = await _read_page(turn, walk)
         except PageTokenExpiredError:
-            if start == position:
-                # Nothing was gained since the last beginning, so another one would lead here again.
+            if not walk.start_again():
                 raise
-            start, page_token = position, None
-            trail = PageTrail()
             continue
-        last = page.next_page_token is None
-        if page_token is None:
-            # The present of later pages can be ahead of the changes that they show.
-            bound = page.latest
-        reached = max(position, page.last_record or position, bound if last else position)
-        await label_copy.learn(turn, _added_labels(page.changes))
+        reached = walk.reached_by(page)
+        is_last = page.next_page_token is None
+        await label_copy.learn(turn, added_labels(page.changes))
         async with turn.writing() as connection:
-            await _apply(connection, turn, page.changes, state)
-            await _move(connection, turn, previous=position, cursor=reached, caught_up_hint=hint if last else None)
+            await apply_changes(connection, turn, page.changes, state)
+            await _move(
+                connection, turn, previous=walk.position, cursor=reached, caught_up_hint=hint if is_last else None
+            )
         if page.next_page_token is None:
             return True
-        # What is endless counts as a failed turn, or it would be read for ever.
-        trail = page_trail.follow(trail, page.next_page_token)
-        idle = 0 if page.is_resumed or reached > position else idle + 1
-        if idle == _IDLE_PAGES:
-            raise EndlessPagesError(f"{idle} pages of history without a record")
-        position, page_token = reached, page.next_page_token
-        if time.monotonic() > deadline and (page.is_resumed or position > cursor):
+        walk.go_on(page, page.next_page_token, reached=reached)
+        if time.monotonic() > deadline and (page.is_resumed or walk.position > cursor):
             return False
 
 
-async def _read_page(turn: TurnContext, cursor: int, page_token: str | None) -> HistoryPage:
+@dataclass(slots=True, kw_only=True)
+class _Walk:
+    """A walk through the pages of history.
+
+    The current pages are those from `start` on, and the cursor is at `position` by now. `latest` is the present as the
+    first of these pages told it.
+    """
+
+    start: int
+    position: int
+    latest: int
+    page_token: str | None = None
+    trail: PageTrail = field(default_factory=PageTrail)
+    # Pages in a row without a record.
+    idle: int = 0
+
+    @classmethod
+    def starting(cls, cursor: int) -> Self:
+        """Return a walk before its first page."""
+        return cls(start=cursor, position=cursor, latest=cursor)
+
+    def start_again(self) -> bool:
+        """Ask from the position on, after the page token expired; return False if that would lead here again."""
+        if self.start == self.position:
+            return False
+        self.start, self.page_token, self.trail = self.position, None, PageTrail()
+        return True
+
+    def reached_by(self, page: HistoryPage) -> int:
+        """Return how far the page leads: where the cursor is after its changes."""
+        if self.page_token is None:
+            # The present of later pages can be ahead of the changes that they show.
+            self.latest = page.latest
+        end = self.latest if page.next_page_token is None else self.position
+        return max(self.position, page.last_record or self.position, end)
+
+    def go_on(self, page: HistoryPage, next_page_token: str, *, reached: int) -> None:
+        """Go on to the next page. Raises EndlessPagesError: what is endless is to count as a failed turn."""
+        self.trail = page_trail.follow(self.trail, next_page_token)
+        self.idle = 0 if page.is_resumed or reached > self.position else self.idle + 1
+        if self.idle == _IDLE_PAGES:
+            raise EndlessPagesError(f"{self.idle} pages of history without a record")
+        self.position, self.page_token = reached, next_page_token
+
+
+async def _read_page(turn: TurnContext, walk: _Walk) -> HistoryPage:
     return await turn.call(
         turn.provider.costs.list_changes,
-        lambda: turn.session.list_changes(cursor=cursor, page_token=page_token),
+        lambda: turn.session.list_changes(cursor=walk.start, page_token=walk.page_token),
     )
 
 
@@ -168,56 +204,3 @@ async def _move(
     )
     if not moved:
         raise LeaseLostError
-
-
-def _added_labels(changes: HistoryDelta) -> set[str]:
-    return {label for listed in changes.labels.values() for change in listed for label in change.added}
-
-
-async def _apply(connection: Connection, turn: TurnContext, changes: HistoryDelta, state: SyncProgress) -> None:
-    """Store or queue the changes of a page."""
-    mailbox_id = turn.mailbox_id
-    if changes.deleted:
-        gone = list(changes.deleted)
-        await sync_state.disturb_listing(connection, mailbox_id)
-        await listing_diff.forget(connection, mailbox_id, gone)
-        await fetch_queue.remove(connection, mailbox_id, gone)
-        await messages.delete(connection, mailbox_id, gone)
-    relabelled = {id_: listed[-1].version for id_, listed in changes.labels.items()}
-    stored = await messages.versions(connection, mailbox_id, list(changes.added.keys() | relabelled.keys()))
-    # A message that was added again has new labels and contents: changes cannot be based on the stored ones.
-    wanted = {id_: version for id_, version in changes.added.items() if stored.get(id_, -1) < version}
-    done = await _apply_labels(connection, turn, changes, state, without=wanted.keys())
-    for id_ in await _in_copy(connection, mailbox_id, relabelled.keys() - done, changes, state):
-        if stored.get(id_, -1) < relabelled[id_]:
-            wanted[id_] = max(relabelled[id_], wanted.get(id_, 0))
-    # Nothing can be compared or changed, so the message is fetched.
-    for id_ in await _in_copy(connection, mailbox_id, changes.unclear, changes, state):
-        wanted.setdefault(id_, 0)
-    await fetch_queue.queue_changed(connection, mailbox_id, wanted, threads=changes.threads)
-
-
-async def _apply_labels(
-    connection: Connection, turn: TurnContext, changes: HistoryDelta, state: SyncProgress, *, without: Set[str]
-) -> set[str]:
-    """Change the labels and marks of stored messages; return the ids that are up to date now. The others need a get."""
-    # After a lost cursor, changes cannot be based on the stored labels.
-    if state.listing in (Listing.RELIST, Listing.RELABEL):
-        return set()
-    applicable = {id_: listed for id_, listed in changes.labels.items() if id_ not in without}
-    if not applicable:
-        return set()
-    return await message_labels.change(connection, turn.mailbox_id, applicable, mark_ids=turn.mark_ids)
-
-
-async def _in_copy(
-    connection: Connection, mailbox_id: int, external_ids: Set[str], changes: HistoryDelta, state: SyncProgress
-) -> set[str]:
-    """Return the messages that are, or will be, in the copy. Changes outside its coverage are ignored."""
-    if state.covered_all or not external_ids:
-        return set(external_ids)
-    ids = list(external_ids)
-    stored = await messages.versions(connection, mailbox_id, ids)
-    queued = await fetch_queue.queued_ids(connection, mailbox_id, ids)
-    # A message that left Spam or Trash counts as new: it may be among the newest.
-    return set(external_ids) & (stored.keys() | queued | changes.added.keys() | changes.shown)

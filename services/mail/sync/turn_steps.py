@@ -102,40 +102,70 @@ async def _steps(turn: TurnContext, *, poll_seconds: float, verify_seconds: floa
     turn.step = "beginning"
     await _begin(turn)
     for _ in range(MAX_BATCHES):
-        state, sync = await _look(turn)
-        if sync is None and state.caught_up_ago is None:
-            # Its first sync was cancelled before it began.
-            return Release(lane=Lane.LIVE, after=_NOTHING_TO_DO_SECONDS)
-        if sync is None:
-            turn.step = "addresses"
-            await learn_send_as(turn)
-        if _history_is_due(turn, state, poll_seconds=poll_seconds):
-            if not await _catch_up(turn, state, deadline=deadline):
-                break
-            state, sync = await _look(turn)
-        if state.listing is None and await listing.begin_if_wanted(turn, state, sync):
-            state, sync = await _look(turn)
-        turn.step = "labels"
-        more = await label_copy.keep(turn, state)
-        turn.step = "threads"
-        more = await merges.move_messages(turn, state) or more
-        turn.step = "listing"
-        wait = await _list_page(turn, state)
-        turn.step = "fetching"
-        fetched = await fetch.fetch_batch(turn, retries, sync_id=None if sync is None else sync.sync_id)
-        if wait is not None and not fetched:
-            raise wait
-        turn.step = "finishing"
-        more = more or (not fetched and await label_copy.keep_when_quiet(turn, state))
-        if not (fetched or more) and (release := await _finish(turn, sync, poll_seconds, verify_seconds)):
-            turn.step = "watch"
-            await turn.end_beside()
-            await watches.keep(turn)
-            watch = turn.provider.watch_times
-            return release if watch is None else replace(release, after=min(release.after, watch.echo))
+        release = await _round(
+            turn, deadline=deadline, poll_seconds=poll_seconds, verify_seconds=verify_seconds, retries=retries
+        )
+        if release is not None:
+            return release
         if time.monotonic() > deadline:
             break
     return Release(lane=await _lane(turn), after=0.0)
+
+
+async def _round(
+    turn: TurnContext, *, deadline: float, poll_seconds: float, verify_seconds: float, retries: Retries
+) -> Release | None:
+    """Take each step that is due, once; return None if more may be due now."""
+    state, sync = await _look(turn)
+    if sync is None and state.caught_up_ago is None:
+        # Its first sync was cancelled before it began.
+        return Release(lane=Lane.LIVE, after=_NOTHING_TO_DO_SECONDS)
+    if sync is None:
+        turn.step = "addresses"
+        await learn_send_as(turn)
+    if _history_is_due(turn, state, poll_seconds=poll_seconds):
+        if not await _catch_up(turn, state, deadline=deadline):
+            # The turn's time is over.
+            return None
+        state, sync = await _look(turn)
+    if state.listing is None and await listing.begin_if_wanted(turn, state, sync):
+        state, sync = await _look(turn)
+    more = await _change_copy(turn, state)
+    fetched = await _list_and_fetch(turn, state, sync, retries)
+    turn.step = "finishing"
+    more = more or (not fetched and await label_copy.keep_when_quiet(turn, state))
+    if fetched or more:
+        return None
+    release = await _finish(turn, sync, poll_seconds, verify_seconds)
+    return None if release is None else await _with_watch(turn, release)
+
+
+async def _change_copy(turn: TurnContext, state: SyncProgress) -> bool:
+    """Bring labels and merged threads of stored messages up to date; return whether more of it is due now."""
+    turn.step = "labels"
+    more = await label_copy.keep(turn, state)
+    turn.step = "threads"
+    return await merges.move_messages(turn, state) or more
+
+
+async def _list_and_fetch(turn: TurnContext, state: SyncProgress, sync: Sync | None, retries: Retries) -> bool:
+    """List a page and fetch messages; return whether any were requested. Raises QuotaWaitError where neither could."""
+    turn.step = "listing"
+    wait = await _list_page(turn, state)
+    turn.step = "fetching"
+    fetched = await fetch.fetch_batch(turn, retries, sync_id=None if sync is None else sync.sync_id)
+    if wait is not None and not fetched:
+        raise wait
+    return fetched > 0
+
+
+async def _with_watch(turn: TurnContext, release: Release) -> Release:
+    """Keep the watch of a mailbox without work; it may drop announcements for a while, so look again after that."""
+    turn.step = "watch"
+    await turn.end_beside()
+    await watches.keep(turn)
+    watch = turn.provider.watch_times
+    return release if watch is None else replace(release, after=min(release.after, watch.echo))
 
 
 async def _catch_up(turn: TurnContext, state: SyncProgress, *, deadline: float) -> bool:

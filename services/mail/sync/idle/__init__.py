@@ -1,0 +1,1 @@
+"""Mailboxes without known work: how often they are looked at for changes, and the looks."""

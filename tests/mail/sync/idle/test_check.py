@@ -290,6 +290,22 @@ class TestRefusedTokens:
             assert provider.calls == ["history", "labels", "labels", "profile"]
 
 
+class TestClose:
+    async def test_looks_that_are_under_way_are_due_again(self, stage: OpenStage) -> None:
+        async with due_check(stage, Unanswered()) as (s, check):
+            await set_checked_at(s, "now()")
+            await s.pool.execute("UPDATE mailbox_schedule SET look_at = now()")
+            look = asyncio.create_task(check.look())
+
+            async def is_claimed() -> bool:
+                return bool(await s.fetchval("SELECT look_at IS NULL FROM mailbox_schedule"))
+
+            await eventually(is_claimed)
+            await check.close()
+            await look
+            assert await s.fetchval("SELECT look_at <= now() FROM mailbox_schedule")
+
+
 class TestUnansweredCalls:
     @asynccontextmanager
     async def unanswered(self, stage: OpenStage) -> AsyncIterator[tuple[Stage, IdleCheck]]:

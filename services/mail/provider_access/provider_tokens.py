@@ -11,6 +11,7 @@ from services.mail.providers.errors import AccessDeniedError, TokenRefusedError
 
 # A token must not expire during a call.
 _MARGIN = timedelta(seconds=60)
+_DROP_INTERVAL = timedelta(minutes=1)
 
 
 class TokenSource(Protocol):
@@ -33,6 +34,10 @@ class ProviderTokenCache:
         self._auth = auth
         self._now = now
         self._tokens: dict[UUID, tuple[str, datetime]] = {}
+        self._drop_at = now()
+
+    def __len__(self) -> int:
+        return len(self._tokens)
 
     async def get(self, mailbox: Mailbox) -> str:
         """Return a valid token. Raises AppError as TokenSource.access_token does."""
@@ -57,8 +62,16 @@ class ProviderTokenCache:
         token, expires_at = await self._auth.access_token(
             mailbox.account_id, mailbox.user_id, refused_fingerprint=refused_fingerprint
         )
+        self._drop_expired()
         self._tokens[mailbox.account_id] = (token, expires_at)
         return token
+
+    def _drop_expired(self) -> None:
+        """Drop expired tokens, now and then: this process may never have another turn with their accounts."""
+        now = self._now()
+        if now >= self._drop_at:
+            self._drop_at = now + _DROP_INTERVAL
+            self._tokens = {id_: known for id_, known in self._tokens.items() if known[1] - _MARGIN > now}
 
 
 class MailboxTokens:

@@ -1,5 +1,6 @@
 """Provider access tokens: how long one is used, and when auth is asked for another."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -48,6 +49,16 @@ class TestGet:
         tokens = ProviderTokenCache(auth, now=lambda: NOW)
         assert [await tokens.get(MAILBOX) for _ in range(2)] == ["token 0", "token 0"]
         assert auth.given == ["token 0"]
+
+    async def test_drops_expired_tokens_of_accounts_that_it_is_asked_for_no_more(self) -> None:
+        now = NOW
+        tokens = ProviderTokenCache(Auth(3600), now=lambda: now)
+        for _ in range(3):
+            await tokens.get(replace(MAILBOX, account_id=uuid4()))
+        assert len(tokens) == 3
+        now += timedelta(hours=1)
+        await tokens.get(MAILBOX)
+        assert len(tokens) == 1
 
 
 class Asked:

@@ -62,7 +62,7 @@ class TestName:
         requests = {"SyncRequest", "VerifyRequest"}
         older = {name for name, fields in schemas.items() if "account_id" in fields} - requests
         assert {"EmailSummary", "Email", "Thread", "ThreadView", "Sync", "SyncSummary", "Account"} <= older
-        about = older | {"Label", "Change", "Mailbox"}
+        about = older | {"Label", "MessageChange", "LabelChange", "Mailbox"}
         assert {name for name in about if "mailbox_id" not in schemas[name]} == set()
 
     @pytest.mark.parametrize("name", NAMES)

@@ -9,9 +9,6 @@ from services.auth.event_pages import page_limit, read_token, write_token
 from services.auth.model import RecordedEvent
 from services.auth.store.transaction import Store
 
-# Rows of one statement.
-_BATCH = 5000
-
 
 class SecurityEvents:
     """The stored security events; old ones are deleted."""
@@ -38,19 +35,15 @@ class SecurityEvents:
 
     async def fill_applications(self) -> None:
         """Set the applications of events that a release before recorded, which set none."""
-        filled = _BATCH
-        while filled == _BATCH:
-            async with self._store.transaction() as transaction:
-                filled = await transaction.events.fill_applications(limit=_BATCH)
-                await transaction.api_keys.fill_applications_of_events(limit=_BATCH)
-                await transaction.commit()
+        await self._store.in_batches(lambda transaction, limit: transaction.events.fill_applications(limit=limit))
+        await self._store.in_batches(
+            lambda transaction, limit: transaction.api_keys.fill_applications_of_events(limit=limit)
+        )
 
     async def forget_old(self) -> None:
         """Delete the events that are older than the retention."""
         before = self._clock() - self._retention
-        deleted = _BATCH
-        while deleted == _BATCH:
-            async with self._store.transaction() as transaction:
-                deleted = await transaction.events.forget_before(before, limit=_BATCH)
-                await transaction.api_keys.forget_events_before(before)
-                await transaction.commit()
+        await self._store.in_batches(lambda transaction, limit: transaction.events.forget_before(before, limit=limit))
+        await self._store.in_batches(
+            lambda transaction, limit: transaction.api_keys.forget_events_before(before, limit=limit)
+        )

@@ -181,9 +181,10 @@ class ConnectSessions:
 
     async def forget_old(self) -> None:
         """Delete the sessions that have expired; grants that are pending for them are revoked in any case."""
-        async with self._store.transaction() as transaction:
-            await transaction.connect_sessions.forget(before=self._clock() - _KEPT)
-            await transaction.commit()
+        before = self._clock() - _KEPT
+        await self._store.in_batches(
+            lambda transaction, limit: transaction.connect_sessions.forget(before=before, limit=limit)
+        )
 
     async def _open(self, token: str) -> tuple[ConnectSession, Application]:
         async with self._store.transaction() as transaction:

@@ -41,6 +41,7 @@ class Revoked:
 
     async def forget_old(self) -> None:
         """Delete the ended sessions whose tokens have expired."""
-        async with self._store.transaction() as transaction:
-            await transaction.sessions.forget_ended(before=self._clock() - KEPT)
-            await transaction.commit()
+        before = self._clock() - KEPT
+        await self._store.in_batches(
+            lambda transaction, limit: transaction.sessions.forget_ended(before=before, limit=limit)
+        )

@@ -173,9 +173,12 @@ class Sessions:
     async def forget_expired(self) -> None:
         """Delete the expired sessions."""
         now = self._clock()
-        async with self._store.transaction() as transaction:
-            await transaction.sessions.forget_expired(now=now, unused_since=now - self._lifetimes.idle)
-            await transaction.commit()
+        unused_since = now - self._lifetimes.idle
+        await self._store.in_batches(
+            lambda transaction, limit: transaction.sessions.forget_expired(
+                now=now, unused_since=unused_since, limit=limit
+            )
+        )
 
     def _is_over(self, session: SessionRecord, now: datetime) -> bool:
         return now >= session.expires_at or now >= session.used_at + self._lifetimes.idle

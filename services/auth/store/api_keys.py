@@ -116,9 +116,11 @@ class ApiKeyQueries:
         )
         return (await self._connection.execute(statement.values(application_id=api_keys.c.application_id))).rowcount
 
-    async def forget_events_before(self, moment: datetime) -> None:
-        """Delete the events from before that time."""
-        await self._connection.execute(delete(api_key_events).where(api_key_events.c.created_at < moment))
+    async def forget_events_before(self, moment: datetime, *, limit: int) -> int:
+        """Delete up to `limit` events from before that time; return their number."""
+        old = select(api_key_events.c.event_id).where(api_key_events.c.created_at < moment).limit(limit)
+        statement = delete(api_key_events).where(api_key_events.c.event_id.in_(old.scalar_subquery()))
+        return (await self._connection.execute(statement)).rowcount
 
 
 def _is_live(now: datetime) -> ColumnElement[bool]:

@@ -75,9 +75,11 @@ class ConnectSessionQueries:
             delete(connect_sessions).where(connect_sessions.c.application_id == application_id)
         )
 
-    async def forget(self, *, before: datetime) -> None:
-        """Delete the sessions that expired before that time."""
-        await self._connection.execute(delete(connect_sessions).where(connect_sessions.c.expires_at < before))
+    async def forget(self, *, before: datetime, limit: int) -> int:
+        """Delete up to `limit` sessions that expired before that time; return their number."""
+        old = select(connect_sessions.c.session_id).where(connect_sessions.c.expires_at < before).limit(limit)
+        statement = delete(connect_sessions).where(connect_sessions.c.session_id.in_(old.scalar_subquery()))
+        return (await self._connection.execute(statement)).rowcount
 
 
 def _session_of(row: Row[Any]) -> ConnectSession:

@@ -128,14 +128,18 @@ class SessionQueries:
         )
         return [row.session_id for row in rows]
 
-    async def forget_ended(self, *, before: datetime) -> None:
-        """Delete the records of sessions that were ended before that time."""
-        await self._connection.execute(delete(ended_sessions).where(ended_sessions.c.ended_at < before))
+    async def forget_ended(self, *, before: datetime, limit: int) -> int:
+        """Delete up to `limit` records of sessions that were ended before that time; return their number."""
+        old = select(ended_sessions.c.session_id).where(ended_sessions.c.ended_at < before).limit(limit)
+        statement = delete(ended_sessions).where(ended_sessions.c.session_id.in_(old.scalar_subquery()))
+        return (await self._connection.execute(statement)).rowcount
 
-    async def forget_expired(self, *, now: datetime, unused_since: datetime) -> int:
-        """Delete the expired and the unused sessions; return their number."""
-        over = or_(sessions.c.expires_at <= now, sessions.c.used_at <= unused_since)
-        return (await self._connection.execute(delete(sessions).where(over))).rowcount
+    async def forget_expired(self, *, now: datetime, unused_since: datetime, limit: int) -> int:
+        """Delete up to `limit` expired or unused sessions; return their number."""
+        is_over = or_(sessions.c.expires_at <= now, sessions.c.used_at <= unused_since)
+        over = select(sessions.c.session_id).where(is_over).limit(limit)
+        statement = delete(sessions).where(sessions.c.session_id.in_(over.scalar_subquery()))
+        return (await self._connection.execute(statement)).rowcount
 
     async def _end(self, which: ColumnElement[bool]) -> int:
         ended = delete(sessions).where(which).returning(sessions.c.session_id).cte("ended")

@@ -4,7 +4,7 @@ Locks are taken in this order: a provider's subject, the user, the account, its 
 tokens of an account locks the account.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy import literal, select, text
@@ -29,6 +29,8 @@ from services.kit.stores.postgres import ALLOWED_CONNECTIONS, CHECK_WRITES, Read
 # SQLSTATE classes and codes after which the same request may succeed: connection lost, out of resources, server
 # going down or starting, lock and statement time-outs, deadlock. Source: PostgreSQL, appendix A.
 _PASSING = ("08", "53", "57P", "57014", "55P03", "40")
+# Rows that a statement changes in work on whole tables: a few tenths of a second, far from the limit of a statement.
+_BATCH = 5000
 
 
 class Transaction:
@@ -86,3 +88,14 @@ class Store:
             if error.connection_invalidated or str(getattr(error.orig, "sqlstate", None) or "08").startswith(_PASSING):
                 raise service_unavailable("The database") from error
             raise
+
+    async def in_batches(self, change: Callable[[Transaction, int], Awaitable[int]], *, batch: int = _BATCH) -> None:
+        """Repeat a change of up to so many rows, each time in a transaction of its own, until fewer are left to change.
+
+        `change` returns how many rows it changed. Raises AppError if the database is unavailable.
+        """
+        changed = batch
+        while changed >= batch:
+            async with self.transaction() as transaction:
+                changed = await change(transaction, batch)
+                await transaction.commit()

@@ -12,8 +12,9 @@ from services.mail.providers.limits import Bucket, CallCosts, Per, ProviderLimit
 XOAUTH2: Final = "XOAUTH2"
 # Servers count connections and logins rather than calls.
 COSTS: Final = CallCosts()
-# Calls of a mailbox in a minute. More than one connection makes: it is there to be closed when a server asks for that.
-_CALLS: Final = 6_000
+# Units of a mailbox in a minute: a message that is fetched is one, and so is each other call. More than one connection
+# brings: it is there to be closed when a server asks for that.
+_UNITS: Final = 60_000
 # Messages that are requested at once. They are of several folders: the more of them, the fewer selections of each.
 _BATCH: Final = 100
 LOGINS: Final = "logins"
@@ -90,7 +91,7 @@ def imap_limits(provider: str, *, login_window: float = LOGIN_WINDOW) -> Provide
     """Return the limits of a provider's server; `login_window` is in seconds."""
     return ProviderLimits(
         buckets=(
-            Bucket(name=f"{provider}_calls", per=Per.MAILBOX, limit=_CALLS, window=60),
+            Bucket(name=f"{provider}_calls", per=Per.MAILBOX, limit=_UNITS, window=60),
             Bucket(
                 name=f"{provider}_logins",
                 per=Per.MAILBOX,

@@ -183,9 +183,11 @@ class ImapFolders:
         return before.is_final(status, known=looked_at.known, now=self._now())
 
     async def exists(self, folder: Folder) -> bool:
-        """Return whether the folder exists."""
+        """Return whether the folder exists, and is the user's own."""
         name = _name_of(folder)
         async with self.session.connection() as connection:
+            if connection.namespaces.is_foreign(name):
+                return False
             given = (await statuses(connection, [name])).get(name)
         if not isinstance(given, RefusedError):
             return True

@@ -13,7 +13,7 @@ from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.dial import dial
 from services.mail.providers.imap.client.errors import ImapError
 from services.mail.providers.imap.client.frames import Patience
-from services.mail.providers.imap.client.login import Credentials, enable, introduce, log_in
+from services.mail.providers.imap.client.login import Credentials, enable, introduce, learn_namespaces, log_in
 from services.mail.providers.imap.refusals import sign_in_error
 from services.mail.providers.imap.servers import CONNECTIONS, LOGINS, REFUSALS, MailServer
 
@@ -87,6 +87,7 @@ class SignIn:
             await log_in(connection, credentials, prefer=self._server.mechanism)
             await introduce(connection, _CLIENT)
             await enable(connection, "QRESYNC")
+            await learn_namespaces(connection)
         except BaseException:
             connection.close()
             raise

@@ -80,8 +80,9 @@ class TestServer:
             assert stage.altered is not None
             said = stage.altered.commands()
             assert {"AUTHENTICATE", "LIST", "EXAMINE", "UID FETCH"} <= said
-            assert ("IDLE" in said) == (b"IDLE" in alter(b"* CAPABILITY IDLE X\r\n"))
-            assert not said & {"MOVE", "UNSELECT", "NAMESPACE", "XLIST", "UID EXPUNGE", "ESEARCH"}
+            for optional in (b"IDLE", b"NAMESPACE"):
+                assert (optional.decode() in said) == (optional in alter(b"* CAPABILITY " + optional + b" X\r\n"))
+            assert not said & {"MOVE", "UNSELECT", "XLIST", "UID EXPUNGE", "ESEARCH"}
 
 
 def places(mail: Mapping[str, Copied]) -> set[tuple[str | None, str]]:
@@ -104,6 +105,37 @@ async def until_subjects(stage: ImapStage, *subjects: str) -> None:
         return {message.subject for message in await stage.listed()} == set(subjects)
 
     await eventually(are_there)
+
+
+def with_shared_folders(line: bytes) -> bytes:
+    """Tell of folders that others share, such as those of this user."""
+    return line.replace(b"NIL NIL", b'(("Users|" "|")) (("Shared|" "|"))') if b" NAMESPACE (" in line else line
+
+
+class TestFoldersOfOthers:
+    async def test_are_not_copied(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex", alter=with_shared_folders) as stage:
+            for name in ("Shared/all", "Users/bob", "Mine"):
+                await stage.imap.deliver(subject=f"in {name}", labels=[await stage.create_folder(name)])
+            await stage.sync(count=None)
+            await until_subjects(stage, "in Mine")
+
+    async def test_are_forgotten_that_were_copied_before(self, servers: Servers) -> None:
+        knows = False
+
+        def alter(line: bytes) -> bytes:
+            return with_shared_folders(line) if knows else line
+
+        async with open_imap_stage(servers, "yandex", alter=alter) as stage:
+            for name in ("Shared/all", "Mine"):
+                await stage.imap.deliver(subject=f"in {name}", labels=[await stage.create_folder(name)])
+            await stage.sync(count=None)
+            await until_subjects(stage, "in Mine", "in Shared/all")
+            knows = True
+            await stage.imap.control("DELETE", f"users/{EMAIL}/connections")
+            await passes(stage, 2)
+            await stage.pool.execute("UPDATE mail_folders SET missing_since = missing_since - interval '1 hour'")
+            await until_subjects(stage, "in Mine")
 
 
 class TestServerWithoutSizes:

@@ -22,6 +22,7 @@ from services.mail.providers.imap.client.errors import (
     SilenceError,
 )
 from services.mail.providers.imap.client.frames import FrameReader, Patience, Sink
+from services.mail.providers.imap.client.namespaces import Namespaces
 from services.mail.providers.imap.client.responses import (
     UNTAGGED,
     Continuation,
@@ -67,6 +68,7 @@ class Connection:
         self.patience = patience
         self.capabilities: frozenset[str] = frozenset()
         self.enabled: frozenset[str] = frozenset()
+        self.namespaces = Namespaces()
         self.selected: SelectedFolder | None = None
         self.is_open = True
         self.on_close: Callable[[], None] = _nothing

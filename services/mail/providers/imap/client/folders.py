@@ -9,6 +9,7 @@ from typing import Final
 from services.mail.providers.imap.client.commands import Argument, Command, atom, command, group, string
 from services.mail.providers.imap.client.connection import Connection, SelectedFolder, refusal
 from services.mail.providers.imap.client.errors import MalformedResponseError, RefusedError
+from services.mail.providers.imap.client.namespaces import Namespaces
 from services.mail.providers.imap.client.responses import Data, Status
 from services.mail.providers.imap.client.uids import UidRange, ranges_of
 from services.mail.providers.imap.client.values import Value, number_of, pairs_of, text_of
@@ -68,7 +69,8 @@ class Examined:
 class Answers:
     """What a server tells of folders. It is read when it is asked for: most polls tell what the one before has told."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespaces: Namespaces) -> None:
+        self._namespaces = namespaces
         self._responses: list[Data] = []
         self._refused: dict[bytes, RefusedError] = {}
 
@@ -91,7 +93,7 @@ class Answers:
         return blake2b(b"\n".join(response.frame.texts[0] for response in self._responses), digest_size=16).digest()
 
     def folders(self) -> FolderList:
-        """Return all folders. Raises MalformedResponseError for far too many."""
+        """Return the user's own folders. Raises MalformedResponseError for far too many."""
         found: dict[bytes, ListedFolder] = {}
         unread = 0
         for response in self._responses:
@@ -101,7 +103,8 @@ class Answers:
                 except MalformedResponseError:
                     unread += 1
                 else:
-                    found[folder.name] = folder
+                    if not self._namespaces.is_foreign(folder.name):
+                        found[folder.name] = folder
         if len(found) > _MOST_FOLDERS:
             raise MalformedResponseError(f"{len(found)} folders")
         return FolderList(folders=list(found.values()), is_complete=not unread)
@@ -118,8 +121,11 @@ class Answers:
 
 
 async def list_folders(connection: Connection) -> FolderList:
-    """Return all folders, unsubscribed ones too. Raises RefusedError; MalformedResponseError for far too many."""
-    found = Answers()
+    """Return the user's own folders, unsubscribed ones too.
+
+    Raises RefusedError; MalformedResponseError for far too many.
+    """
+    found = Answers(connection.namespaces)
     await connection.run(_ask_list(connection), collect=found.collect)
     return found.folders()
 
@@ -148,7 +154,7 @@ def _canonical(name: bytes) -> bytes:
 
 async def statuses(connection: Connection, names: Sequence[bytes]) -> Mapping[bytes, FolderStatus | RefusedError]:
     """Return the status of each folder, or the refusal. Not for the selected folder: its numbers may be old."""
-    found = Answers()
+    found = Answers(connection.namespaces)
     found.refuse(names, await _run_batches(connection, [_ask_status(connection, name) for name in names], found))
     return found.statuses()
 
@@ -158,7 +164,7 @@ async def list_with_statuses(connection: Connection, names: Sequence[bytes]) -> 
 
     The server tells of news of the selected folder before. Raises RefusedError.
     """
-    found = Answers()
+    found = Answers(connection.namespaces)
     commands = [command("NOOP"), _ask_list(connection), *(_ask_status(connection, name) for name in names)]
     _, listed, *ended = await _run_batches(connection, commands, found)
     if listed.kind != "OK":

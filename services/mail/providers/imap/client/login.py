@@ -14,10 +14,12 @@ from services.mail.providers.imap.client.dial import ask_capabilities
 from services.mail.providers.imap.client.errors import (
     ConnectionLostError,
     LoginRefusedError,
+    MalformedResponseError,
     NoMechanismError,
     RefusedError,
     UnsafeArgumentError,
 )
+from services.mail.providers.imap.client.namespaces import Namespaces, namespaces_of
 from services.mail.providers.imap.client.responses import Data, Status, names_in
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
@@ -137,6 +139,23 @@ async def enable(connection: Connection, *extensions: str) -> None:
         log.info("the mail server enables nothing", error=str(error))
     else:
         connection.enabled |= confirmed
+
+
+async def learn_namespaces(connection: Connection) -> None:
+    """Ask which folders are the user's own, where the server advertises it (RFC 2342); else all are."""
+    if not connection.has("NAMESPACE"):
+        return
+    given: list[Data] = []
+
+    def collect(response: Data | Status) -> None:
+        if isinstance(response, Data) and response.name == "NAMESPACE":
+            given.append(response)
+
+    try:
+        await connection.run(command("NAMESPACE"), collect=collect)
+        connection.namespaces = namespaces_of(given[-1].values()) if given else Namespaces()
+    except (RefusedError, MalformedResponseError) as error:
+        log.info("the mail server tells no namespaces", error=str(error))
 
 
 async def log_out(connection: Connection) -> None:

@@ -13,7 +13,14 @@ from services.mail.providers.imap.client.errors import (
     UnsafeArgumentError,
 )
 from services.mail.providers.imap.client.frames import Patience
-from services.mail.providers.imap.client.login import Credentials, enable, introduce, log_in, log_out
+from services.mail.providers.imap.client.login import (
+    Credentials,
+    enable,
+    introduce,
+    learn_namespaces,
+    log_in,
+    log_out,
+)
 from tests.support.imap.scripted_server import CUT, SILENCE, Step, conversation, hears
 
 TOKEN = "y0_secret-token"
@@ -175,6 +182,46 @@ class TestEnable:
         async with conversation(greeting=greeting(offers)) as (connection, server):
             await enable(connection, "QRESYNC")
             assert server.heard == []
+
+
+class TestNamespaces:
+    @pytest.mark.parametrize(
+        ("told", "foreign"),
+        [
+            (b'(("INBOX." ".")) (("user." ".")) (("Shared." ".")("#news." "." "X" ("a")))', b"user. Shared. #news."),
+            (b'(("" "/")("#mh/" "/")) NIL (({7}\r\nPublic/ "/"))', b"Public/"),
+            # Of a shared namespace without a prefix no name tells.
+            (b'(("INBOX." ".")) NIL (("" "."))', b""),
+            (b'(("" "/")("all/" "/")) NIL (("all/" "/"))', b""),
+            (b"NIL NIL NIL", b""),
+            (b"", b""),
+            (b'(("" "/")', b""),
+        ],
+    )
+    async def test_tell_which_folders_are_of_others(self, told: bytes, foreign: bytes) -> None:
+        script = [hears(b"NAMESPACE", b"* NAMESPACE " + told + b"\r\nTAG OK done\r\n")]
+        async with conversation(*script, greeting=greeting(b"NAMESPACE")) as (connection, _):
+            await learn_namespaces(connection)
+            assert connection.is_open
+            for prefix in (b"user.", b"Shared.", b"#news.", b"Public/", b"all/", b"INBOX.", b""):
+                assert connection.namespaces.is_foreign(prefix + b"x") is (prefix in foreign.split())
+
+    async def test_within_others_count_by_the_longest_prefix(self) -> None:
+        told = b'* NAMESPACE (("user.ada." ".")) (("user." ".")) NIL\r\nTAG OK done\r\n'
+        async with conversation(hears(b"NAMESPACE", told), greeting=greeting(b"NAMESPACE")) as (connection, _):
+            await learn_namespaces(connection)
+            assert not connection.namespaces.is_foreign(b"user.ada.x")
+            assert connection.namespaces.is_foreign(b"user.bob.x")
+
+    async def test_are_asked_for_where_they_are_advertised(self) -> None:
+        async with conversation() as (connection, server):
+            await learn_namespaces(connection)
+            assert server.heard == []
+
+    async def test_may_be_refused(self) -> None:
+        async with conversation(hears(None, b"TAG BAD no\r\n"), greeting=greeting(b"NAMESPACE")) as (connection, _):
+            await learn_namespaces(connection)
+            assert connection.is_open
 
 
 class TestLogOut:

@@ -54,7 +54,8 @@ class OAuthClient:
         """Return the response of the token endpoint to a grant. Raises ProviderError."""
         answer = await self.post(url, form, timeout=timeout)
         document = answer.json_object()
-        if not answer.succeeded or document is None or "error" in document:
+        # Some providers name an error in each response, null or empty where there is none.
+        if not answer.succeeded or document is None or document.get("error"):
             raise oauth_responses.failure(form["grant_type"], answer, self._codes)
         return document
 

@@ -109,6 +109,11 @@ class TestTokenAnswers:
         grant = await setup.google.refresh("1//secret", scopes=frozenset({MAIL_SCOPE}), timeout=5)
         assert (grant.access_token, grant.refresh_token, grant.scopes) == ("a", None, frozenset({MAIL_SCOPE}))
 
+    @pytest.mark.parametrize("error", [None, ""])
+    async def test_may_say_that_there_is_no_error(self, setup: Setup, error: str | None) -> None:
+        setup.stand_in.deviations.extra = {"error": error}
+        assert await setup.exchange()
+
     @pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", None, ""])
     async def test_may_write_the_type_in_any_way_or_leave_it_out(self, setup: Setup, kind: str | None) -> None:
         setup.stand_in.deviations.extra = {"token_type": kind}

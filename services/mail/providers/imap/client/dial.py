@@ -14,6 +14,8 @@ _LIMITS: Final = Limits()
 _PATIENCE: Final = Patience()
 # Bytes that wait in memory before TCP slows the server down.
 _BUFFERED: Final = 65_536
+# Seconds after which another address of the host is tried beside one that has not answered (RFC 8305, section 5).
+_NEXT_ADDRESS: Final = 0.25
 
 
 async def dial(
@@ -32,7 +34,9 @@ async def dial(
         raise ValueError("the TLS context does not check the server's name")
     try:
         async with asyncio.timeout(patience.connect):
-            stream, writer = await asyncio.open_connection(host, port, ssl=tls, server_hostname=host, limit=_BUFFERED)
+            stream, writer = await asyncio.open_connection(
+                host, port, ssl=tls, server_hostname=host, limit=_BUFFERED, happy_eyeballs_delay=_NEXT_ADDRESS
+            )
     except TimeoutError as error:
         raise SilenceError("no connection in time") from error
     except OSError as error:

@@ -1,7 +1,9 @@
 """Connections: TLS, greetings, one command at a time, and what ends a connection."""
 
 import asyncio
+import socket
 import ssl
+from contextlib import ExitStack
 
 import pytest
 
@@ -81,6 +83,26 @@ class TestDial:
         async with silent_server() as server:
             with pytest.raises(SilenceError):
                 await dial("127.0.0.1", server.port, tls=client_tls(), patience=Patience(connect=0.05))
+
+    async def test_tries_the_next_address_of_a_host_if_one_does_not_answer(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A network that loses all packets of one IP version would keep mail from being copied for ever."""
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, ExitStack() as waiting:
+            for _ in range(3):
+                # Those that nobody accepts fill the queue; then the system drops requests for further ones.
+                client = waiting.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(deaf.getsockname())
+            async with scripted_server() as server:
+
+                async def addresses(*_: object, **__: object) -> list[object]:
+                    ports = (deaf.getsockname()[1], server.port)
+                    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+
+                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+                connection = await dial("localhost", 993, tls=client_tls(), patience=QUICK)
+                connection.close()
 
     async def test_reports_a_server_that_is_not_there(self, free_port: int) -> None:
         with pytest.raises(ConnectionLostError, match="ConnectionRefusedError"):

@@ -22,6 +22,7 @@ from benchmarks.simulated_day.gmail import Box, SimulatedGmail, Units
 from services.mail.model import Lane, Mailbox, MailboxStatus
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.outages import ProviderOutages
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import Quota, QuotaWaitError
 from services.mail.provider_access.watermarks import PostgresWatermarks
@@ -33,7 +34,6 @@ from services.mail.store.control.leases import Lease
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
-from services.mail.sync.provider_outages import ProviderOutages
 
 FULL: Final = 50_000
 DAILY_LIMIT: Final = 80_000_000

@@ -8,7 +8,7 @@ import pytest
 
 from services.gateway.schemas.syncs import Sync, WaitReason
 from services.mail.provider_access.quota_metrics import SCOPES
-from services.mail.sync.turn_metrics import WAITS
+from services.mail.sync.turns.metrics import WAITS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/observe.md").read_text(encoding="utf-8").split("## If it stands still\n")[1].split("\n## ")[0]

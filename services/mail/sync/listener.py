@@ -11,7 +11,7 @@ import structlog
 
 from services.mail.store.connection import DATABASE_LOST
 from services.mail.store.control import schedule, workers
-from services.mail.sync.turn_metrics import TurnMetrics
+from services.mail.sync.turns.metrics import TurnMetrics
 
 _AGAIN_SECONDS = 1.0
 # A connection can die silently: check it at this interval.

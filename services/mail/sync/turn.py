@@ -9,6 +9,7 @@ from services.kit.context import start_request
 from services.mail import events
 from services.mail.model import Mailbox, Measure, SyncState
 from services.mail.provider_access.calls import ProviderAccess
+from services.mail.provider_access.outages import ProviderOutages
 from services.mail.providers.base import Provider
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import leases, mailboxes, watches
@@ -18,13 +19,12 @@ from services.mail.sync.accounts.access import DEFAULT_PATIENCE, AccountReports,
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
-from services.mail.sync.lease_renewal import LONG_TURN, LONGEST_TURN, LeaseRenewal
-from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn_context import TurnContext
-from services.mail.sync.turn_failure import Failure, failure_of
-from services.mail.sync.turn_metrics import DONE, INTERNAL, LEASE_LOST, TurnMetrics
 from services.mail.sync.turn_steps import Release, run_turn
+from services.mail.sync.turns.failure import Failure, failure_of
+from services.mail.sync.turns.lease_renewal import LONG_TURN, LONGEST_TURN, LeaseRenewal
+from services.mail.sync.turns.metrics import DONE, INTERNAL, LEASE_LOST, TurnMetrics
 
 # Longest pause in seconds after failed turns.
 LONGEST_BACKOFF = 60.0

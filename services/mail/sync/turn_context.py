@@ -17,7 +17,7 @@ from services.mail.store.connection import Connection
 from services.mail.store.sync import syncs
 from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
-from services.mail.sync.turn_metrics import TurnMetrics
+from services.mail.sync.turns.metrics import TurnMetrics
 
 
 class ProviderLimitError(QuotaWaitError):

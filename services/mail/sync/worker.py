@@ -19,7 +19,7 @@ from services.mail.sync import watches
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.listener import PING_SECONDS, SETUP_SECONDS, Connect, Listener
 from services.mail.sync.turn import LONGEST_BACKOFF, TurnRunner
-from services.mail.sync.turn_metrics import TurnMetrics
+from services.mail.sync.turns.metrics import TurnMetrics
 
 # A LISTEN connection can die silently, so the schedule is also read at this interval.
 _LOOK_SECONDS = 1.0

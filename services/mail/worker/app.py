@@ -25,6 +25,7 @@ from services.mail import auth_client
 from services.mail.auth_client import AuthClient
 from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
+from services.mail.provider_access.outages import ProviderOutages
 from services.mail.providers.registry import open_adapters, provider_access
 from services.mail.retention import retention_tasks
 from services.mail.settings import WorkerSettings
@@ -33,9 +34,8 @@ from services.mail.store.control import lost_ids
 from services.mail.sync.erase import Eraser
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
-from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.turn import TurnRunner
-from services.mail.sync.turn_metrics import TurnMetrics
+from services.mail.sync.turns.metrics import TurnMetrics
 from services.mail.sync.worker import Worker
 
 _LEASES_PER_TRANSACTION = 4

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from services.mail.store.control.leases import LeaseLostError
-from services.mail.sync.lease_renewal import LeaseRenewal
+from services.mail.sync.turns.lease_renewal import LeaseRenewal
 from tests.mail.conftest import OpenStage
 from tests.support.mail.turns import claim
 

@@ -16,7 +16,7 @@ from services.mail.model import SyncState
 from services.mail.providers.gmail.http.deadlines import Deadlines
 from services.mail.store.control import schedule
 from services.mail.sync.listener import Listener
-from services.mail.sync.turn_metrics import TurnMetrics
+from services.mail.sync.turns.metrics import TurnMetrics
 from services.mail.sync.worker import Limits
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import WorkerOptions

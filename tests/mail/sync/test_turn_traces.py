@@ -5,7 +5,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode, format_trace_id
 
 from services.kit.observe.tracing import start_span
-from services.mail.sync.turn_metrics import TurnMetrics
+from services.mail.sync.turns.metrics import TurnMetrics
 from tests.mail.conftest import OpenStage
 from tests.support.kit.recorded import Recorded
 from tests.support.mail.stage import Stage

@@ -18,6 +18,7 @@ from services.mail.disconnect import Disconnections
 from services.mail.mailboxes import Mailboxes
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.outages import ProviderOutages
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota_metrics import QuotaMetrics
 from services.mail.providers.base import Provider
@@ -33,11 +34,10 @@ from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
 from services.mail.sync.intervals import Intervals
-from services.mail.sync.lease_renewal import LONG_TURN, LONGEST_TURN
-from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.store_fetched import Retries
 from services.mail.sync.turn import TurnRunner
-from services.mail.sync.turn_metrics import TurnMetrics
+from services.mail.sync.turns.lease_renewal import LONG_TURN, LONGEST_TURN
+from services.mail.sync.turns.metrics import TurnMetrics
 from services.mail.sync.worker import DEFAULT_LIMITS, Limits, Worker
 from services.mail.usage import UsageCounter
 from tests.support.mail.fake_auth import FakeAuth

@@ -11,6 +11,7 @@ from services.kit.observe.setup import Telemetry
 from services.mail.model import Lane
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.concurrency import ConcurrencyLimit
+from services.mail.provider_access.outages import ProviderOutages
 from services.mail.provider_access.provider_tokens import ProviderTokenCache
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import Provider
@@ -23,10 +24,9 @@ from services.mail.store.control.leases import Lease
 from services.mail.sync.erase import Eraser
 from services.mail.sync.fenced import FencedTransactions
 from services.mail.sync.intervals import Intervals
-from services.mail.sync.provider_outages import ProviderOutages
 from services.mail.sync.turn import TurnRunner
 from services.mail.sync.turn_context import TurnContext
-from services.mail.sync.turn_metrics import TurnMetrics
+from services.mail.sync.turns.metrics import TurnMetrics
 from tests.support.mail.quota import NothingOwed, limits, shared_quota, tracked
 from tests.support.mail.running_worker import AT_ONCE, worker_limits
 from tests.support.mail.stage import Stage

@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from services.mail.provider_access.calls import ProviderAccess
+from services.mail.provider_access.outages import ProviderOutages
 from services.mail.provider_access.quota import QuotaScope, QuotaWaitError
 from services.mail.providers.base import Provider
 from services.mail.store.connection import DATABASE_LOST, Pool
@@ -24,7 +25,6 @@ from services.mail.sync.idle.budget import report_misfit
 from services.mail.sync.idle.look import LONGEST_LOOK, Look, Looker
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals, due_checks
-from services.mail.sync.provider_outages import ProviderOutages
 
 # Mailboxes looked at by themselves that are taken at once.
 _SINGLES = 100

@@ -9,6 +9,7 @@ import structlog
 from services.kit.errors import AppError
 from services.mail.model import Label, Mailbox
 from services.mail.provider_access.calls import ProviderAccess
+from services.mail.provider_access.outages import ProviderOutages
 from services.mail.providers.base import HistoryPage, Profile, Provider
 from services.mail.providers.errors import ProviderError
 from services.mail.store import labels
@@ -16,7 +17,6 @@ from services.mail.store.connection import Pool
 from services.mail.store.control import idle_mailboxes, mailbox_addresses
 from services.mail.store.control.idle_mailboxes import IdleMailbox
 from services.mail.sync.idle.metrics import IdleMetrics, Outcome
-from services.mail.sync.provider_outages import ProviderOutages
 
 # Seconds of a look, at most: a server that sends a byte now and then would keep it, and its slot, for ever.
 LONGEST_LOOK = 240.0

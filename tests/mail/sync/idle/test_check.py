@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from services.mail.model import HistoryDelta, Label, Lane, MailboxQuery, MailboxStatus
+from services.mail.provider_access.outages import ProviderOutages
 from services.mail.providers.base import HistoryPage, Profile
 from services.mail.providers.errors import ProviderUnavailableError, TokenRefusedError
 from services.mail.store.control import mailbox_overviews
@@ -19,7 +20,6 @@ from services.mail.sync.idle.budget import report_misfit
 from services.mail.sync.idle.check import IdleCheck
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals
-from services.mail.sync.provider_outages import ProviderOutages
 from tests.mail.conftest import OpenStage
 from tests.support.mail.running_worker import worker_limits
 from tests.support.mail.sandbox_control import SandboxMailbox

@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.mail.model import HistoryDelta
+from services.mail.provider_access.outages import ProviderOutages
 from services.mail.providers.errors import ProviderUnavailableError, RejectedError
-from services.mail.sync.provider_outages import ProviderOutages
 from tests.mail.conftest import OpenStage
 from tests.support.mail.scripted_history import ScriptedHistory, page
 from tests.support.mail.turns import claim, turn_runner

@@ -8,9 +8,9 @@ from services.mail.provider_access.quota import QuotaUnavailableError
 from services.mail.providers.errors import ProviderError
 from services.mail.store.connection import DATABASE_LOST
 from services.mail.sync.accounts.access import ACCESS_DENIED, denial_of
-from services.mail.sync.lease_renewal import TurnTimeoutError
-from services.mail.sync.turn_metrics import INTERNAL
 from services.mail.sync.turn_steps import NoProgressError
+from services.mail.sync.turns.lease_renewal import TurnTimeoutError
+from services.mail.sync.turns.metrics import INTERNAL
 
 # Auth's reasons when there is no grant any more.
 _ENDS_OF_ACCESS = ("reauth_required", "account_not_found")

@@ -304,11 +304,11 @@ class TestCounting:
         assert await _calls(redis) == calls
 
     async def test_begins_anew_when_the_window_has_ended(self, redis: Redis) -> None:
-        counted = RateLimit(RateLimitItemPerSecond(2, namespace=secrets.token_hex(8)), Counters(redis))
+        counted = RateLimit(RateLimitItemPerSecond(2, 3, namespace=secrets.token_hex(8)), Counters(redis))
         for _ in range(2):
             await counted.take("grace")
         refused = await refusal(counted, "grace")
-        assert 0 < float(refused.metadata["retry_after"]) <= 2
+        assert 0 < float(refused.metadata["retry_after"]) <= 4
         async with asyncio.timeout(30):
             while await _is_refused(counted, "grace"):  # noqa: ASYNC110 - the end of a window has no event
                 await asyncio.sleep(0.05)

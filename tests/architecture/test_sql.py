@@ -89,8 +89,8 @@ _QUERIES = (
 )
 
 
-def lists(node: Node, *, after: Position | None = None) -> Callable[[Recorder], Any]:
-    """Ask for a page of a list."""
+def lists(node: Node, *, after: Position | None, few: int) -> Callable[[Recorder], Any]:
+    """Ask for a page of a list, for which an index finds many messages, or not more than are `few`."""
 
     def ask(connection: Any) -> Any:
         return newest_first(
@@ -102,6 +102,7 @@ def lists(node: Node, *, after: Position | None = None) -> Callable[[Recorder], 
             limit=10,
             label_names={"Label_1": "work"},
             label_roles={"Label_2": Role.INBOX},
+            few=few,
         )
 
     return ask
@@ -112,7 +113,8 @@ def composed() -> Mapping[str, list[Callable[[Recorder], Any]]]:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     nodes = [parse(query, now=moment, me=["me@example.com"]) for query in _QUERIES]
     below = Position(received_at=moment, message_id=1)
-    calls = [lists(node, after=after) for node in (*nodes, InThread("t")) for after in (None, below)]
+    ways = itertools.product((*nodes, InThread("t")), (None, below), (1, 10**9))
+    calls = [lists(node, after=after, few=few) for node, after, few in ways]
     return {"reading/message_list.py: newest_first": calls}
 
 

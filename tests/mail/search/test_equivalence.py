@@ -31,7 +31,9 @@ ROLES = {label.label_id: label.role for label in LABELS if label.role is not Rol
 SIZE = 150
 # Pages that end within the messages looked through first, and pages that do not.
 _LIMITS = st.sampled_from([7, 40, 1000])
-_PROBED = st.sampled_from([10, 500])
+_PROBED = st.sampled_from([2, 10, 500])
+# Matches that are looked at one by one, and compared as sets.
+_FEW = st.sampled_from([5, 500])
 
 
 class Stored:
@@ -50,18 +52,20 @@ class Stored:
         ]
         return [self.messages[at].external_id for _, at in sorted(found, reverse=True)]
 
-    async def found(self, node: Node, *, limit: int, probed: int) -> list[str]:
+    async def found(self, node: Node, *, limit: int, probed: int, few: int = 500) -> list[str]:
         """The external ids that SQL finds, page by page."""
         ids: list[str] = []
         after = None
         while True:
-            page = await self._page(node, after=after, limit=limit, probed=probed)
+            page = await self._page(node, after=after, limit=limit, probed=probed, few=few)
             ids += [message.external_id for message in page]
             if len(page) < limit:
                 return ids
             after = Position(received_at=page[-1].received_at, message_id=page[-1].message_id)
 
-    async def _page(self, node: Node, *, after: Position | None, limit: int, probed: int) -> list[MessageSummary]:
+    async def _page(
+        self, node: Node, *, after: Position | None, limit: int, probed: int, few: int
+    ) -> list[MessageSummary]:
         async with self.pool.acquire() as connection:
             return await newest_first(
                 connection,
@@ -73,6 +77,7 @@ class Stored:
                 label_names=NAMES,
                 label_roles=ROLES,
                 probed=probed,
+                few=few,
             )
 
 
@@ -101,21 +106,31 @@ async def _store(connection: Connection, pool: Pool, seed: random.Random) -> Sto
 
 class TestEquivalence:
     @settings(max_examples=200)
-    @given(query=QUERIES, limit=_LIMITS, probed=_PROBED)
+    @given(query=QUERIES, limit=_LIMITS, probed=_PROBED, few=_FEW)
     async def test_sql_and_evaluator_find_the_same_messages_in_the_same_order(
-        self, stored: Stored, query: str, limit: int, probed: int
+        self, stored: Stored, query: str, limit: int, probed: int, few: int
     ) -> None:
         node = parse(query, now=NOW, me=OWN_ADDRESSES)
-        assert await stored.found(node, limit=limit, probed=probed) == stored.expected(node)
+        assert await stored.found(node, limit=limit, probed=probed, few=few) == stored.expected(node)
 
     @pytest.mark.long
     @settings(max_examples=5000, derandomize=False)
-    @given(query=QUERIES, limit=_LIMITS, probed=_PROBED)
+    @given(query=QUERIES, limit=_LIMITS, probed=_PROBED, few=_FEW)
     async def test_they_do_so_for_thousands_of_queries(
-        self, stored: Stored, query: str, limit: int, probed: int
+        self, stored: Stored, query: str, limit: int, probed: int, few: int
     ) -> None:
         node = parse(query, now=NOW, me=OWN_ADDRESSES)
-        assert await stored.found(node, limit=limit, probed=probed) == stored.expected(node)
+        assert await stored.found(node, limit=limit, probed=probed, few=few) == stored.expected(node)
+
+    @pytest.mark.parametrize(
+        "query",
+        ["the is:unread", "the larger:1k", "the -a smaller:1M", "-the", "-(the a)", "is:unread -the", "-the larger:1k"],
+    )
+    async def test_so_do_sets_of_many_messages(self, stored: Stored, query: str) -> None:
+        node = parse(query, now=NOW, me=OWN_ADDRESSES)
+        expected = stored.expected(node)
+        assert len(expected) > 1
+        assert await stored.found(node, limit=len(expected) - 1, probed=1, few=1) == expected
 
     @settings(max_examples=50)
     @given(query=QUERIES, thread=st.integers(0, 30))

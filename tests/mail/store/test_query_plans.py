@@ -129,6 +129,8 @@ _ABOUT_SOME: dict[str, Callable[[Any, Mailbox], Awaitable[object]]] = {
         label_roles={},
     ),
 }
+# As many as a query has room for.
+_MANY_WORDS = "{" + " ".join(f"none{number}" for number in range(110)) + "}"
 
 
 @pytest.fixture
@@ -222,3 +224,26 @@ class TestStatementsForANewMailbox:
         async with connection.transaction():
             await ask(planned, mailbox)
         assert planned.rows < 20 * OWN
+
+
+class TestSearch:
+    async def test_reads_no_mail_of_others_for_many_words(
+        self, connection: Connection, mailbox: Mailbox, other_id: int
+    ) -> None:
+        for table in ("messages", "message_search"):
+            await connection.execute(_ALL[table], other_id, OWN)
+            await connection.execute(_ALL[table], mailbox.mailbox_id, SOME)
+            await connection.execute(f"ANALYZE {table}")
+        # Of more messages than are examined first.
+        planned: Any = PlannedConnection(connection, value=10**6)
+        await message_list.newest_first(
+            planned,
+            mailbox.user_id,
+            mailbox.mailbox_id,
+            parse(_MANY_WORDS, now=datetime.now(UTC), me=[]),
+            after=None,
+            limit=SOME,
+            label_names={},
+            label_roles={},
+        )
+        assert planned.rows < OWN / 2

@@ -4,7 +4,8 @@ import ast
 import asyncio
 import importlib
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 _SENDING = frozenset({"execute", "executemany", "fetch", "fetchrow", "fetchval", "fetchmany", "cursor", "prepare"})
 # Those that write rows without one.
 _COPYING = frozenset({"copy_from_query", "copy_from_table", "copy_records_to_table", "copy_to_table"})
+_VERY_MANY = 10**6
 
 type Function = ast.FunctionDef | ast.AsyncFunctionDef
 type Send = Callable[["Recorder"], Awaitable[object]]
@@ -29,7 +31,10 @@ class Statement:
 
 
 class Recorder:
-    """A connection without a database: keeps the statements sent through it and answers that there are no rows."""
+    """A connection without a database: keeps the statements sent through it.
+
+    It answers that there are no rows, and that those that are counted are very many.
+    """
 
     def __init__(self) -> None:
         """Begin without statements."""
@@ -39,6 +44,20 @@ class Recorder:
         """Keep the statement."""
         self.sent.append(statement)
         return ()
+
+    async def fetchval(self, statement: str, *_arguments: object) -> int:
+        """Keep the statement."""
+        self.sent.append(statement)
+        return _VERY_MANY
+
+    async def execute(self, statement: str) -> None:
+        """Keep the statement."""
+        self.sent.append(statement)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Open a transaction, of which no statement tells."""
+        yield
 
 
 def statements_of(root: Path, folder: str, *, recorded: Mapping[str, Sequence[Send]] = {}) -> Iterator[Statement]:

@@ -236,4 +236,10 @@ def _combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-QUERIES = st.recursive(st.one_of(_TEXT, _FIELD, _PEOPLE, _FACT, _TEXT.map("-{}".format)), _combined, max_leaves=8)
+_CONDITION = st.one_of(_TEXT, _FIELD, _PEOPLE, _FACT, _TEXT.map("-{}".format))
+# Conditions side by side, as people write them, and any others: few of these have a word that all messages found have.
+QUERIES = st.one_of(
+    st.tuples(st.one_of(_TEXT, _FIELD, _PEOPLE), _FACT | _TEXT.map("-{}".format)).map(" ".join),
+    st.lists(_CONDITION, min_size=2, max_size=3).map(" ".join),
+    st.recursive(_CONDITION, _combined, max_leaves=8),
+)

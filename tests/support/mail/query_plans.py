@@ -10,11 +10,13 @@ from services.mail.store.connection import Connection
 class PlannedConnection:
     """Stands for a connection: executes a function's queries, and keeps the work that they took instead of their rows.
 
-    `rows` counts those that a node of a plan returned or left out, once for each time that it was asked.
+    `rows` counts those that a node of a plan returned or left out, once for each time that it was asked. Single values
+    are `value`.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, value: int = 0) -> None:
         self._connection = connection
+        self._value = value
         self.rows = 0
 
     def transaction(self) -> Any:
@@ -27,9 +29,9 @@ class PlannedConnection:
         return []
 
     async def fetchval(self, query: str, *arguments: object) -> int:
-        """Execute a query, and return 0."""
+        """Execute a query, and return the value of all queries."""
         await self.execute(query, *arguments)
-        return 0
+        return self._value
 
     async def execute(self, query: str, *arguments: object) -> None:
         """Execute a statement."""

@@ -49,7 +49,15 @@ class AccessDeniedError(ProviderError):
     """The provider itself denies the access. Only the user or an administrator can change that."""
 
     reason = "access_denied"
-    denial = Denial.DENIED
+    denial: str = Denial.DENIED
+
+
+class ConfirmedDenialError(AccessDeniedError):
+    """A denial on which two answers of the provider agree: one refuses the token, another one says that it lives."""
+
+    def __init__(self, detail: str, *, denial: str) -> None:
+        super().__init__(detail)
+        self.denial = denial
 
 
 class AdminPolicyError(AccessDeniedError):

@@ -11,6 +11,7 @@ from services.mail.model import Mailbox, Measure, SyncState
 from services.mail.provider_access.calls import ProviderAccess
 from services.mail.provider_access.outages import ProviderOutages
 from services.mail.providers.base import Provider
+from services.mail.providers.errors import ConfirmedDenialError
 from services.mail.store.connection import DATABASE_LOST, Connection, Pool
 from services.mail.store.control import leases, mailboxes, watches
 from services.mail.store.control.leases import Lease, LeaseLostError
@@ -158,7 +159,12 @@ class TurnRunner:
         """Release the lease of a failed turn; the mailbox is due again after a growing pause."""
         try:
             if failure.denial is not None:
-                await self._mailbox_access.denied(lease, failure.denial, detail=str(error))
+                await self._mailbox_access.denied(
+                    lease,
+                    failure.denial,
+                    detail=str(error),
+                    is_confirmed=isinstance(error, ConfirmedDenialError),
+                )
             else:
                 await self._release_failed(lease, error, failure)
         except LeaseLostError:

@@ -37,16 +37,17 @@ from services.mail.providers.imap.client.folders import (
 from services.mail.providers.imap.client.messages import (
     HEADERS_AT_ONCE,
     Attributes,
-    fetch_attributes,
     fetch_headers,
+    fetch_uid,
     search,
 )
 from services.mail.providers.imap.client.names import decode_name
 from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
+from services.mail.providers.imap.content.attributes import AttributeReader, without
 from services.mail.providers.imap.identity import id_by_content, id_by_server
 from services.mail.providers.imap.labels import PRINTABLE, marks_of
 from services.mail.providers.imap.look import Doubted, first_page, next_page
-from services.mail.providers.imap.look_plan import FolderState, key_of, validity_in
+from services.mail.providers.imap.look_plan import FolderState, key_of, state_in, validity_in
 from services.mail.providers.imap.refusals import is_absence, is_of_messages, provider_error
 from services.mail.providers.imap.session import ImapSession, check_numbering
 
@@ -104,8 +105,6 @@ class ImapFolders:
         self._statuses: dict[bytes, FolderStatus] = {}
         # The numbers of the selected folder can be old ones.
         self._selected = b""
-        # The connection that was opened for proofs.
-        self._proving: Connection | None = None
 
     async def folders(self) -> FolderListing:
         """List the folders that can be selected, and ask for their numbers."""
@@ -205,10 +204,13 @@ class ImapFolders:
     async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
         """Return the next page of a look."""
         name = _name_of(folder)
-        if token is None:
-            status = await self._status_before_look(name)
-            return await first_page(self.session, name, state=state, status=status, item=self.item, now=self._now())
-        return await next_page(self.session, name, token=token, known=known, item=self.item, doubted=self._doubted)
+        try:
+            if token is None:
+                status = await self._status_before_look(name)
+                return await first_page(self.session, name, state=state, status=status, item=self.item, now=self._now())
+            return await next_page(self.session, name, token=token, known=known, item=self.item, doubted=self._doubted)
+        finally:
+            self.session.note_look()
 
     async def _status_before_look(self, name: bytes) -> FolderStatus | None:
         """Return the numbers of a folder as they were listed, or as they are now if an earlier session listed them.
@@ -227,13 +229,15 @@ class ImapFolders:
 
     async def items(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Sequence[Item]:
         """Return messages. One that the server has, and whose attributes it does not give, has none."""
-        found: dict[int, Item] = {}
-        async with self.session.selected(_name_of(folder), validity=validity_in(numbering)) as connection:
-            for uids in sets_of(map(int, keys)):
-                given = await fetch_attributes(connection, uids)
-                there = await search(connection, UidRange(1, HIGHEST_UID), among=uids)
-                found |= {uid: self.item(given.get(uid, Attributes(uid=uid))) for uid in there}
-        return [found[uid] for uid in sorted(set(map(int, keys)) & found.keys())]
+        name, validity, wanted = _name_of(folder), validity_in(numbering), set(map(int, keys))
+        unreadable = _unreadable_in(numbering)
+        reader = AttributeReader(self.session, name, validity=validity, unreadable=unreadable, item=self.item)
+        given = await reader.read(wanted)
+        there: set[int] = set()
+        async with self.session.selected(name, validity=validity) as connection:
+            for uids in sets_of(wanted):
+                there.update(await search(connection, UidRange(1, HIGHEST_UID), among=uids))
+        return [self.item(given.get(uid, Attributes(uid=uid))) for uid in sorted(wanted & there)]
 
     async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str | None]:
         """Return ids by header block and size; where a fetch fails, of the messages up to the one that is to blame."""
@@ -256,8 +260,9 @@ class ImapFolders:
         for key in keys:
             given = await self._by_headers(folder, [key], numbering)
             if given is None:
-                # Raises where it is not the headers that fail.
-                await self.items(folder, [key], numbering=numbering)
+                async with self.session.selected(_name_of(folder), validity=validity_in(numbering)) as connection:
+                    # Raises where it is not the headers that fail.
+                    await fetch_uid(connection, int(key))
                 return found | {key: None}
             found |= given
         return found
@@ -268,7 +273,7 @@ class ImapFolders:
         """Return the ids of all these messages; None where the fetch of their headers fails."""
         found: dict[str, str | None] = dict.fromkeys(keys)
         async with self.session.selected(_name_of(folder), validity=validity_in(numbering)) as connection:
-            for uids in sets_of(map(int, keys)):
+            for uids in sets_of(without(map(int, keys), _unreadable_in(numbering))):
                 try:
                     given = await fetch_headers(connection, uids)
                 except (RefusedError, ConnectionLostError) as error:
@@ -280,12 +285,13 @@ class ImapFolders:
         return found
 
     async def still_there(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> AbstractSet[str]:
-        """Ask over a new connection which messages are there, one for all proofs of a session: sign-ins are few."""
+        """Ask over a new connection which messages are there, one for all proofs until the next look.
+
+        Sign-ins are few, and the proofs of a large loss take many turns.
+        """
         name = _name_of(folder)
         found: set[str] = set()
-        is_new = self._proving is not None and self._proving.is_open
-        async with self.session.connection() if is_new else self.session.renewed() as connection:
-            self._proving = connection
+        async with self.session.without_looks() as connection:
             await examine(connection, name)
             check_numbering(connection, validity_in(numbering))
             for uids in sets_of(map(int, keys)):
@@ -325,6 +331,11 @@ def _role_of(listed: ListedFolder) -> str:
     if listed.name == INBOX:
         return "inbox"
     return next((role for attribute, role in _ROLES.items() if attribute in listed.attributes), "")
+
+
+def _unreadable_in(numbering: str | None) -> Collection[int]:
+    state = state_in(numbering)
+    return () if state is None else state.unreadable
 
 
 def _name_of(folder: Folder) -> bytes:

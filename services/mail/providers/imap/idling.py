@@ -17,7 +17,7 @@ from services.mail.providers.imap.client.errors import ImapError
 from services.mail.providers.imap.client.folders import INBOX, examine
 from services.mail.providers.imap.client.idle import idle, some_seconds
 from services.mail.providers.imap.client.messages import fetch_flags
-from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
+from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, gaps, sets_of
 from services.mail.providers.imap.labels import marks_of
 from services.mail.providers.imap.look import RECENT
 from services.mail.providers.imap.look_plan import FolderState, key_of
@@ -120,13 +120,14 @@ class Inbox:
                 first = await locations.nth_last(
                     reading, self.mailbox_id, known.folder_id, known.generation, number=RECENT
                 )
+        unreadable = FolderState.of(known.state).unreadable if known.state is not None else ()
         searched = await search_marks(connection, hidden=self.hidden_marks, since=int(first or 1))
         doubted: set[int] | None = None
         if searched is not None:
             marked = MarkedFolder(known.folder_id, known.generation, first)
             others = await differing(self.pool, self.mailbox_id, {known.folder_id: searched}, [marked])
-            doubted = None if others is None else others.get(known.folder_id, set())
-        uids = [str(UidRange(int(first or 1), HIGHEST_UID))] if doubted is None else sets_of(doubted)
+            doubted = None if others is None else others.get(known.folder_id, set()).difference(unreadable)
+        uids = [gaps(UidRange(int(first or 1), HIGHEST_UID), unreadable)] if doubted is None else sets_of(doubted)
         return all([await self._have_marks(connection, known, each) for each in uids])
 
     async def _have_marks(self, connection: Connection, known: KnownFolder, uids: str) -> bool:

@@ -7,12 +7,14 @@ from typing import Final
 
 import structlog
 
+from services.mail.providers.errors import LimitError, ProviderUnavailableError
 from services.mail.providers.folder_history.port import Item, KeyRange, Page
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.errors import ConnectionLostError, MalformedResponseError, RefusedError
 from services.mail.providers.imap.client.folders import Examined, FolderStatus, examine
-from services.mail.providers.imap.client.messages import HEADERS_AT_ONCE, Attributes, fetch_attributes, search
-from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, sets_of
+from services.mail.providers.imap.client.messages import HEADERS_AT_ONCE, fetch_attributes, search
+from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, gaps, sets_of
+from services.mail.providers.imap.content.attributes import AttributeReader, MakeItem, without
 from services.mail.providers.imap.look_plan import FolderState, LookPlan, Stage, key_of, state_at, width_for
 from services.mail.providers.imap.refusals import is_of_messages
 from services.mail.providers.imap.session import ImapSession
@@ -26,13 +28,14 @@ new, and the last new ones, get their ids with their attributes, since they are 
 _MOST_RANGES: Final = 100
 # Extensions that a server may advertise and not have: a proxy before it does (cyrus-imapd 4787).
 _DOUBTFUL: Final = frozenset({"QRESYNC", "CONDSTORE", "ESEARCH"})
+# Messages whose attributes fail are asked for again on the next day.
+_DAY: Final = 86_400.0
 
 log = structlog.get_logger()
 
-type MakeItem = Callable[[Attributes], Item]
 # Returns the messages of the selected folder whose marks were found to be others than those of the copy.
 type Doubted = Callable[[Connection], Collection[int]]
-type FetchItems = Callable[[Connection, Sequence[int], MakeItem], Awaitable[Sequence[Item]]]
+type FetchItems = Callable[[Connection, Sequence[int], AttributeReader], Awaitable[Sequence[Item]]]
 
 
 async def first_page(
@@ -50,23 +53,44 @@ async def first_page(
     """
     before = None if state is None else FolderState.of(state)
     seen = _Seen(unseen=None if status is None else status.unseen, marks_at=now)
-    since = None if before is None or before.modseq is None else (before.validity, before.modseq)
+    unreadable = () if before is None or before.marks_at // _DAY != now // _DAY else before.unreadable
+    examined = None
+    if before is not None and before.modseq is not None and not unreadable:
+        examined = await _examine_since(session, name, before.validity, before.modseq)
     async with session.connection() as connection:
-        examined = await _examine(connection, name, since=since)
+        examined = examined or await _examine(connection, name)
+        reader = AttributeReader(
+            session, name, validity=examined.status.uid_validity or 0, unreadable=unreadable, item=item
+        )
         if before is None:
-            return await _begin(connection, examined.status, item, seen)
+            return await _begin(connection, examined.status, reader, seen)
         if (examined.status.uid_validity or 0) != before.validity:
             return Page(restarts=True)
-        end = replace(state_at(examined.status), swept=before.swept, unseen=seen.unseen, marks_at=seen.marks_at)
+        end = replace(
+            state_at(examined.status),
+            swept=before.swept,
+            unseen=seen.unseen,
+            marks_at=seen.marks_at,
+            unreadable=unreadable,
+        )
         is_older = end.uid_next < before.uid_next < HIGHEST_UID
         if is_older:
             # Numbers only grow. With those that are known the next pass looks again, and not only if they change.
             end = replace(end, uid_next=before.uid_next)
         plan = LookPlan(stage=Stage.NEW, at=before.uid_next, width=1, end=end, since=before.modseq)
-        page = await _or_without_headers(_new(connection, plan, item, fetch=_identified), plan)
+        page = await _or_without_headers(_new(connection, plan, reader, fetch=_identified), plan)
         vanished = [_keys(each.first, each.last) for each in examined.vanished]
         # The count tells of those that so many ranges name, and one search finds them all.
         return replace(page, vanished=vanished if len(vanished) <= _MOST_RANGES else (), is_older=is_older)
+
+
+async def _examine_since(session: ImapSession, name: bytes, validity: int, modseq: int) -> Examined | None:
+    """Select a folder and ask what is gone since; None where the connection ends, as by a message that has changed."""
+    try:
+        async with session.connection() as connection:
+            return await _examine(connection, name, since=(validity, modseq))
+    except ProviderUnavailableError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +101,13 @@ class _Seen:
     marks_at: float
 
 
-async def _begin(connection: Connection, status: FolderStatus, item: MakeItem, seen: _Seen) -> Page:
+async def _begin(connection: Connection, status: FolderStatus, reader: AttributeReader, seen: _Seen) -> Page:
     """Begin the first look at a folder."""
     end = replace(state_at(status), unseen=seen.unseen, marks_at=seen.marks_at)
     plan = LookPlan(stage=Stage.ALL, at=max(1, end.uid_next - 1), width=width_for(_LISTED, status=status), end=end)
     if not status.exists:
         return Page(state=replace(end, uid_next=1 if status.uid_next is None else end.uid_next).text())
-    return await _or_without_headers(_all(connection, plan, item, fetch=_identified), plan)
+    return await _or_without_headers(_all(connection, plan, reader, fetch=_identified), plan)
 
 
 async def _or_without_headers(page: Awaitable[Page], plan: LookPlan) -> Page:
@@ -113,19 +137,52 @@ async def next_page(
         # Whatever has selected it: a connection that was opened meanwhile may have another numbering.
         if connection.selected is None or (connection.selected.validity or 0) != plan.end.validity:
             return Page(restarts=True)
-        match plan.stage:
-            case Stage.ALL:
-                return await _all(connection, plan, item)
-            case Stage.NEW:
-                return await _new(connection, plan, item)
-            case Stage.COUNT:
-                return await _count(connection, plan, status, known=known, item=item)
-            case Stage.COMPARE:
-                return await _compare(connection, plan, status)
-            case Stage.CHANGED:
-                return await _changed(connection, plan, item)
-            case Stage.RECENT | Stage.SWEEP:
-                return await _marks(connection, plan, item, doubted=doubted)
+        end = plan.end
+        reader = AttributeReader(session, name, validity=end.validity, unreadable=end.unreadable, item=item)
+        try:
+            page = await _page(connection, plan, status, reader, known=known, doubted=doubted)
+        except LimitError:
+            if not reader.has_found_some:
+                raise
+            # What it cost sign-ins to find out is kept.
+            page = Page(token=token)
+        return _noting(page, reader) if reader.has_found_some else page
+
+
+async def _page(
+    connection: Connection,
+    plan: LookPlan,
+    status: FolderStatus,
+    reader: AttributeReader,
+    *,
+    known: int,
+    doubted: Doubted,
+) -> Page:
+    match plan.stage:
+        case Stage.ALL:
+            return await _all(connection, plan, reader)
+        case Stage.NEW:
+            return await _new(connection, plan, reader)
+        case Stage.COUNT:
+            return await _count(connection, plan, status, reader, known=known)
+        case Stage.COMPARE:
+            return await _compare(connection, plan, status)
+        case Stage.CHANGED:
+            return await _changed(connection, plan, reader)
+        case Stage.RECENT | Stage.SWEEP:
+            return await _marks(connection, plan, reader, doubted=doubted)
+
+
+def _noting(page: Page, reader: AttributeReader) -> Page:
+    """Return a page whose token and state name the messages that are unreadable."""
+    unreadable = tuple(sorted(reader.unreadable))
+    token, state = page.token, page.state
+    if token is not None:
+        plan = LookPlan.of(token)
+        token = replace(plan, end=replace(plan.end, unreadable=unreadable)).text()
+    if state:
+        state = replace(FolderState.of(state), unreadable=unreadable).text()
+    return replace(page, token=token, state=state)
 
 
 async def _examine(connection: Connection, name: bytes, *, since: tuple[int, int] | None = None) -> Examined:
@@ -167,30 +224,34 @@ async def _window(connection: Connection, plan: LookPlan, *, most: int) -> _Wind
 
 
 async def _attributes(
-    connection: Connection, uids: Iterable[int], item: MakeItem, *, headers: bool = False
+    connection: Connection, uids: Iterable[int], reader: AttributeReader, *, headers: bool = False
 ) -> list[Item]:
     items: list[Item] = []
-    wanted = set(uids)
+    wanted = set(without(uids, reader.unreadable))
     for some in sets_of(wanted):
         given = await fetch_attributes(connection, some, headers=headers)
-        items += [item(each) for uid, each in given.items() if uid in wanted]
+        items += [reader.item(each) for uid, each in given.items() if uid in wanted]
     return items
 
 
-async def _identified(connection: Connection, uids: Sequence[int], item: MakeItem) -> list[Item]:
+async def _read(_: Connection, uids: Sequence[int], reader: AttributeReader) -> list[Item]:
+    return await reader.items(uids)
+
+
+async def _identified(connection: Connection, uids: Sequence[int], reader: AttributeReader) -> list[Item]:
     """Return messages, the last ones with ids by their headers unless the server has ids: one FETCH instead of two."""
     if connection.has("OBJECTID"):
-        return await _attributes(connection, uids, item)
-    items = await _attributes(connection, uids[:-RECENT], item)
+        return await _attributes(connection, uids, reader)
+    items = await _attributes(connection, uids[:-RECENT], reader)
     for some in batched(uids[-RECENT:], HEADERS_AT_ONCE, strict=False):
-        items += await _attributes(connection, some, item, headers=True)
+        items += await _attributes(connection, some, reader, headers=True)
     return items
 
 
-async def _all(connection: Connection, plan: LookPlan, item: MakeItem, *, fetch: FetchItems = _attributes) -> Page:
+async def _all(connection: Connection, plan: LookPlan, reader: AttributeReader, *, fetch: FetchItems = _read) -> Page:
     """List the next messages of a new folder, in descending order."""
     window = await _window(connection, plan, most=_LISTED)
-    items = await fetch(connection, window.uids, item)
+    items = await fetch(connection, window.uids, reader)
     end = replace(plan.end, uid_next=_known_next(plan.end, window))
     following = replace(plan, end=end).next(Stage.ALL, at=window.bottom - 1, width=window.width)
     return Page(
@@ -211,12 +272,12 @@ def _known_next(end: FolderState, window: _Window) -> int:
     return end.uid_next if window.bottom > 1 else 1
 
 
-async def _new(connection: Connection, plan: LookPlan, item: MakeItem, *, fetch: FetchItems = _attributes) -> Page:
+async def _new(connection: Connection, plan: LookPlan, reader: AttributeReader, *, fetch: FetchItems = _read) -> Page:
     """List the next messages that are new, in ascending order."""
     top = max(plan.at, plan.end.uid_next - 1)
     uids = await search(connection, UidRange(plan.at, top)) if plan.at < plan.end.uid_next else []
     chosen = uids[:_LISTED]
-    page = await _page_of(connection, chosen, item, fetch=fetch)
+    page = await _page_of(connection, chosen, reader, fetch=fetch)
     if len(uids) > len(chosen):
         return replace(page, token=plan.next(Stage.NEW, at=chosen[-1] + 1).text())
     end = plan.end
@@ -226,17 +287,19 @@ async def _new(connection: Connection, plan: LookPlan, item: MakeItem, *, fetch:
 
 
 async def _page_of(
-    connection: Connection, uids: Sequence[int], item: MakeItem, *, fetch: FetchItems = _attributes
+    connection: Connection, uids: Sequence[int], reader: AttributeReader, *, fetch: FetchItems = _read
 ) -> Page:
     """Return a page with new messages, also with those of which the server gives no attributes."""
-    page = Page(items=await fetch(connection, uids, item))
+    page = Page(items=await fetch(connection, uids, reader))
     if len(page.items) == len(uids):
         return page
     # The count would not tell of a message without attributes while another one has vanished.
     return replace(page, covers=_keys(uids[0], uids[-1]), present=[key_of(uid) for uid in uids])
 
 
-async def _count(connection: Connection, plan: LookPlan, status: FolderStatus, *, known: int, item: MakeItem) -> Page:
+async def _count(
+    connection: Connection, plan: LookPlan, status: FolderStatus, reader: AttributeReader, *, known: int
+) -> Page:
     """Compare the server's count with ours, and list what has come since the look began.
 
     What comes from now on is the next look's: where messages come all the time, a look has to end for other folders.
@@ -245,7 +308,7 @@ async def _count(connection: Connection, plan: LookPlan, status: FolderStatus, *
     if status.uid_next is not None and status.uid_next > plan.end.uid_next:
         uids = await search(connection, UidRange(plan.end.uid_next, status.uid_next - 1))
         chosen = uids[:_LISTED]
-        page, known, later = await _page_of(connection, chosen, item), known + len(chosen), len(uids) - len(chosen)
+        page, known, later = await _page_of(connection, chosen, reader), known + len(chosen), len(uids) - len(chosen)
         plan = replace(plan, end=replace(plan.end, uid_next=chosen[-1] + 1 if later else status.uid_next))
     if (status.exists or 0) - later != known:
         following = plan.next(Stage.COMPARE, at=HIGHEST_UID, width=HIGHEST_UID)
@@ -280,32 +343,33 @@ def _then_marks(plan: LookPlan, page: Page, status: FolderStatus) -> Page:
     return replace(page, token=plan.next(Stage.RECENT, at=top, width=width_for(RECENT, status=status)).text())
 
 
-async def _changed(connection: Connection, plan: LookPlan, item: MakeItem) -> Page:
-    """Read the messages that changed since the last look, in descending order."""
+async def _changed(connection: Connection, plan: LookPlan, reader: AttributeReader) -> Page:
+    """Read the messages that changed since the last look, in descending order; all of them where that fails."""
     bottom = max(1, plan.at - plan.width + 1)
+    wanted = gaps(UidRange(bottom, plan.at), reader.unreadable)
     try:
-        given = await fetch_attributes(connection, str(UidRange(bottom, plan.at)), changed_since=plan.since)
-    except RefusedError as error:
-        if error.status != "BAD":
+        given = await fetch_attributes(connection, wanted, changed_since=plan.since) if wanted else {}
+    except (RefusedError, ConnectionLostError) as error:
+        if not is_of_messages(error):
             raise
         return Page(token=plan.next(Stage.RECENT, at=plan.end.uid_next - 1).text())
     page = Page(
-        items=[item(each) for uid, each in given.items() if bottom <= uid <= plan.at and each.flags is not None]
+        items=[reader.item(each) for uid, each in given.items() if bottom <= uid <= plan.at and each.flags is not None]
     )
     if bottom > 1:
         return replace(page, token=plan.next(Stage.CHANGED, at=bottom - 1).text())
     return replace(page, state=plan.end.text())
 
 
-async def _marks(connection: Connection, plan: LookPlan, item: MakeItem, *, doubted: Doubted) -> Page:
+async def _marks(connection: Connection, plan: LookPlan, reader: AttributeReader, *, doubted: Doubted) -> Page:
     """Read the last messages, and doubted ones or those whose turn it is: without modseq marks change unnoticed.
 
     All of them where the server has a modseq and had none before: the next look reads what changes after it only.
     """
     if plan.stage is Stage.SWEEP and plan.end.modseq is None and (uids := doubted(connection)):
-        return Page(items=await _marked(connection, uids, item), state=plan.end.text())
+        return Page(items=await _marked(uids, reader), state=plan.end.text())
     window = await _window(connection, plan, most=RECENT)
-    page = Page(items=await _marked(connection, window.uids, item))
+    page = Page(items=await _marked(window.uids, reader))
     if plan.end.modseq is not None and window.bottom > 1:
         return replace(page, token=plan.next(Stage.SWEEP, at=window.bottom - 1, width=window.width).text())
     if plan.stage is Stage.RECENT and window.bottom > 1:
@@ -314,14 +378,9 @@ async def _marks(connection: Connection, plan: LookPlan, item: MakeItem, *, doub
     return replace(page, state=replace(plan.end, swept=window.bottom).text())
 
 
-async def _marked(connection: Connection, uids: Iterable[int], item: MakeItem) -> list[Item]:
+async def _marked(uids: Iterable[int], reader: AttributeReader) -> list[Item]:
     """Return messages as far as the server gives their flags: no flags are another answer than none given."""
-    items: list[Item] = []
-    wanted = set(uids)
-    for some in sets_of(wanted):
-        given = await fetch_attributes(connection, some)
-        items += [item(each) for uid, each in given.items() if uid in wanted and each.flags is not None]
-    return items
+    return [reader.item(each) for each in (await reader.read(uids)).values() if each.flags is not None]
 
 
 def _keys(first: int, last: int) -> KeyRange:

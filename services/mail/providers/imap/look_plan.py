@@ -28,7 +28,8 @@ class FolderState:
     """What is known of a folder after a look: all messages below `uid_next`, and marks as of `modseq`.
 
     Where the server has no modseq, `swept` is the UID down to which marks were looked at in turn, `unseen` the count of
-    unseen messages before that look, and `marks_at` its time (Unix).
+    unseen messages before that look, and `marks_at` its time (Unix). `unreadable` are messages whose attributes end the
+    connection, or are refused.
     """
 
     validity: int
@@ -37,6 +38,7 @@ class FolderState:
     swept: int = 1
     unseen: int | None = None
     marks_at: float = 0.0
+    unreadable: tuple[int, ...] = ()
 
     def text(self) -> str:
         """Return the state as a text."""
@@ -45,7 +47,12 @@ class FolderState:
     @classmethod
     def of(cls, text: str) -> Self:
         """Return the state that a text holds."""
-        return cls(**_of_fields(cls, json.loads(text)))
+        return cls.of_values(json.loads(text))
+
+    @classmethod
+    def of_values(cls, given: Mapping[str, Any]) -> Self:
+        """Return the state with these values."""
+        return cls(**{**_of_fields(cls, given), "unreadable": tuple(given.get("unreadable", ()))})
 
     def is_final(self, status: FolderStatus, *, known: int, now: float) -> bool:
         """Return whether a look would find nothing. Without a modseq marks are looked at when `unseen` has changed,
@@ -96,7 +103,7 @@ class LookPlan:
     def of(cls, text: str) -> Self:
         """Return the plan that a text holds."""
         given = _of_fields(cls, json.loads(text))
-        end = FolderState(**_of_fields(FolderState, given["end"]))
+        end = FolderState.of_values(given["end"])
         return cls(**{**given, "stage": Stage(given["stage"]), "end": end})
 
     def next(self, stage: Stage, *, at: int, width: int | None = None) -> Self:
@@ -120,9 +127,15 @@ def width_for(messages: int, *, status: FolderStatus) -> int:
     return max(messages, min(HIGHEST_UID, top * messages // max(1, status.exists or 1)))
 
 
-def validity_in(numbering: str | None) -> int | None:
-    """Return the UIDVALIDITY in the text of a state or of a plan; None for None."""
+def state_in(numbering: str | None) -> FolderState | None:
+    """Return the state in the text of a state or of a plan; None for None."""
     if numbering is None:
         return None
     given = json.loads(numbering)
-    return int(given.get("end", given)["validity"])
+    return FolderState.of_values(given.get("end", given))
+
+
+def validity_in(numbering: str | None) -> int | None:
+    """Return the UIDVALIDITY in the text of a state or of a plan; None for None."""
+    state = state_in(numbering)
+    return None if state is None else state.validity

@@ -133,7 +133,7 @@ class MarksCheck:
         digest = _digest(searched)
         if not self._has_compared(connection, overview, digest):
             places = [MarkedFolder(each.folder_id, each.generation) for each in unnumbered]
-            others = await differing(self._pool, mailbox_id, searched, places)
+            others = _readable(await differing(self._pool, mailbox_id, searched, places), unnumbered)
             if others is None or others:
                 self._doubt(connection, unnumbered, others or {})
                 return False
@@ -182,6 +182,15 @@ def unnumbered_folders(folders: Sequence[KnownFolder]) -> list[KnownFolder]:
         for each in folders
         if each.is_there and each.known and each.state is not None and FolderState.of(each.state).modseq is None
     ]
+
+
+def _readable(others: dict[int, set[int]] | None, folders: Sequence[KnownFolder]) -> dict[int, set[int]] | None:
+    """Leave out messages that a pass could not read either."""
+    if others is None:
+        return None
+    unreadable = {each.folder_id: FolderState.of(each.state).unreadable for each in folders if each.state is not None}
+    found = {folder_id: uids.difference(unreadable.get(folder_id, ())) for folder_id, uids in others.items()}
+    return {folder_id: uids for folder_id, uids in found.items() if uids}
 
 
 def _name_of(known: KnownFolder) -> bytes:

@@ -57,12 +57,21 @@ class ImapSession:
         async with self.connection() as connection:
             yield await examine(connection, name, since=since)
 
-    @asynccontextmanager
-    async def renewed(self) -> AsyncIterator[Connection]:
-        """Yield a new connection instead of the one so far: its answers do not depend on what that one has asked.
+    def note_look(self) -> None:
+        """Note that a folder was looked at over the connection."""
+        if self._connection is not None:
+            self._connection.has_looked = True
 
-        A further one beside it would be more than some servers allow.
+    @asynccontextmanager
+    async def without_looks(self) -> AsyncIterator[Connection]:
+        """Yield a connection over which no folder was looked at: its answers do not depend on what a look has asked.
+
+        It is a new one in place of one that has looked: one beside that would be more than some servers allow.
         """
+        async with self.connection() as connection:
+            if not connection.has_looked:
+                yield connection
+                return
         await self.close()
         async with self.connection() as connection:
             yield connection

@@ -4,11 +4,12 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
+from services.kit.errors import AppError
 from services.mail.model import Mailbox
 from services.mail.provider_access.own_buckets import OwnBuckets
 from services.mail.provider_access.quota import Quota
 from services.mail.providers.base import Tokens
-from services.mail.providers.errors import TokenRefusedError
+from services.mail.providers.errors import ConfirmedDenialError, TokenRefusedError
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.dial import dial
 from services.mail.providers.imap.client.errors import ImapError
@@ -54,7 +55,7 @@ class SignIn:
         answer where the user has switched IMAP off, and then no other token helps.
         """
         if self._live:
-            return await tokens.use(lambda token: self._open(mailbox, token))
+            return await self._open_or_tell(mailbox, tokens)
         end = await self._connections.hold(mailbox, patience=_FOR_ANOTHER)
         try:
             connection = await tokens.use(lambda token: self._open(mailbox, token))
@@ -63,6 +64,25 @@ class SignIn:
             raise
         connection.on_close = end
         return connection
+
+    async def _open_or_tell(self, mailbox: Mailbox, tokens: Tokens) -> Connection:
+        """Sign in. Raises ConfirmedDenialError where the server refuses a token that lives, as auth has found."""
+        is_refused = False
+
+        async def ask(token: str) -> Connection:
+            nonlocal is_refused
+            try:
+                return await self._open(mailbox, token)
+            except TokenRefusedError:
+                is_refused = True
+                raise
+
+        try:
+            return await tokens.use(ask)
+        except AppError as error:
+            if is_refused and (denial := error.metadata.get("denial")):
+                raise ConfirmedDenialError(error.reason, denial=denial) from error
+            raise
 
     async def ensure_spare(self, mailbox: Mailbox) -> None:
         """Raise OwnLimitError if the sign-ins that are left are those for live mail."""

@@ -41,11 +41,14 @@ class Patience:
     """When a denial counts as lasting, and when a mailbox is tried again. Times are in seconds.
 
     A single denial can be a temporary error of the provider or of an administrator. A denial lasts after this many
-    turns in a row, the first of them this long ago.
+    turns in a row, the first of them this long ago; a confirmed one after `confirmed` turns, however soon.
     """
 
     denials: int = 3
     seconds: float = 300.0
+    confirmed: int = 2
+    # The pause before the turn that decides about a confirmed denial.
+    confirmed_pause: float = 10.0
     # The pause before the next turn: until the denial lasts, and afterwards.
     pause: float = 60.0
     lasting_pause: float = 900.0
@@ -71,13 +74,14 @@ class MailboxAccess:
         self._auth = auth
         self._patience = patience
 
-    async def denied(self, lease: Lease, denial: str, *, detail: str) -> None:
+    async def denied(self, lease: Lease, denial: str, *, detail: str, is_confirmed: bool) -> None:
         """End a turn that met a denial. A lasting one fails the active sync. Raises LeaseLostError."""
         async with self._pool.acquire() as connection, connection.transaction():
             # A sign-in since the claim can have brought access: the next turn decides.
             hinted = await leases.fence(connection, lease) != lease.hint_seq
             counted = await mailbox_access.count_denial(connection, lease.mailbox_id)
-        lasts = not hinted and self._lasts(counted)
+        lasts = not hinted and self._lasts(counted, is_confirmed=is_confirmed)
+        pause = self._patience.confirmed_pause if is_confirmed else self._patience.pause
         log.warning("provider denies access", denial=denial, detail=detail, denials=counted.denials, lasts=lasts)
         if lasts:
             await self._report_denial(counted.mailbox, denial)
@@ -90,16 +94,16 @@ class MailboxAccess:
             await leases.release_failed(
                 connection,
                 lease,
-                after=self._patience.lasting_pause if lasts else self._patience.pause,
+                after=self._patience.lasting_pause if lasts else pause,
                 waiting_for=WaitReason.ACCESS,
                 error=ACCESS_DENIED,
             )
             await events.announce(connection, lease.mailbox_id)
 
-    def _lasts(self, counted: CountedDenial) -> bool:
-        return counted.mailbox.access_denied_reason != "" or (
-            counted.denials >= self._patience.denials and counted.seconds >= self._patience.seconds
-        )
+    def _lasts(self, counted: CountedDenial, *, is_confirmed: bool) -> bool:
+        if counted.mailbox.access_denied_reason or (is_confirmed and counted.denials >= self._patience.confirmed):
+            return True
+        return counted.denials >= self._patience.denials and counted.seconds >= self._patience.seconds
 
     async def granted(self, lease: Lease, mailbox: Mailbox) -> None:
         """Record that the provider answered a turn's calls.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.mail.providers.errors import (
+    OwnLimitError,
     ProviderUnavailableError,
     RateLimitedError,
     RejectedError,
@@ -747,8 +748,7 @@ class TestMessages:
     async def test_whose_headers_fail_keep_no_others_from_their_ids(self, answer: Any) -> None:
         """trap 16: one bad message stops all. Each costs two sign-ins, however many messages are with it."""
         last = [
-            hears(f"UID FETCH 3 {ALL}".encode(), fetched(3)),
-            hears(b"UID SEARCH UID 3", found(3)),
+            hears(b"UID FETCH 3 (UID)", b"* 2 FETCH (UID 3)\r\nTAG OK\r\n"),
             hears(headers_of("4"), identified(4)),
         ]
         scripts: list[list[Step]] = [[hears(None, selected(3, next_uid=10)), hears(headers_of("2:4"), answer)]]
@@ -770,7 +770,7 @@ class TestMessages:
         assert [line for line in server.heard if line.startswith(b"UID")] == [
             headers_of("2:3"),
             headers_of("2"),
-            f"UID FETCH 2 {ALL}".encode(),
+            b"UID FETCH 2 (UID)",
         ]
 
     async def test_have_ids_of_their_own_by_no_limit(self) -> None:
@@ -793,12 +793,94 @@ class TestMessages:
                     await getattr(folders, ask)(INBOX, [key_of(2)], numbering=numbering)
 
     async def test_are_proved_over_a_connection_of_their_own(self) -> None:
-        """One for all proofs of a session: each sign-in is counted."""
-        script = [hears(b'EXAMINE "INBOX"', selected(3, next_uid=10)), hears(b"UID SEARCH UID 2,5", found(5))] * 2
-        async with served([], script) as (folders, server), folders.session.connection():
+        """One for all proofs of a large loss, which takes many turns: each sign-in is counted."""
+        examined = hears(b'EXAMINE "INBOX"', selected(0, next_uid=10))
+        proof = [examined, hears(b"UID SEARCH UID 2,5", found(5))]
+        async with served([examined], [*proof, *proof, examined], proof) as (folders, server):
+            await folders.page(INBOX, state=None, known=0, token=None)
             for _ in range(2):
-                there = await folders.still_there(INBOX, [key_of(2), key_of(5)], numbering=None)
+                of_this_turn = ImapFolders(folders.session)
+                there = await of_this_turn.still_there(INBOX, [key_of(2), key_of(5)], numbering=None)
                 assert (there, server.connections) == ({key_of(5)}, 2)
+            await folders.page(INBOX, state=None, known=0, token=None)
+            assert await folders.still_there(INBOX, [key_of(2), key_of(5)], numbering=None) == {key_of(5)}
+            assert server.connections == 3
+
+
+class TestAttributesThatFail:
+    async def test_are_those_of_one_message_which_is_known_from_then_on(self) -> None:
+        """trap 16: two sign-ins for one message, since what came before it is kept."""
+        plan = LookPlan(stage=Stage.NEW, at=2, width=1, end=replace(KNOWN, uid_next=6))
+        cut = fetched(2, 3).removesuffix(b"TAG OK done\r\n")
+        examined = hears(b'EXAMINE "INBOX"', selected(4, next_uid=6))
+        scripts = [
+            [examined, hears(None, found(2, 3, 4, 5)), hears(f"UID FETCH 2:5 {ALL}".encode(), cut, CUT)],
+            [examined, hears(f"UID FETCH 4 {ALL}".encode(), CUT)],
+            [examined, hears(f"UID FETCH 5 {ALL}".encode(), fetched(5))],
+        ]
+        async with served(*scripts) as (folders, _):
+            page = await folders.page(INBOX, state=KNOWN.text(), known=0, token=plan.text())
+        assert [int(item.key) for item in page.items] == [2, 3, 5]
+        assert key_of(4) in page.present
+        assert page.token is not None
+        assert LookPlan.of(page.token).end.unreadable == (4,)
+
+    async def test_once_are_those_of_a_lost_connection(self) -> None:
+        plan = LookPlan(stage=Stage.NEW, at=2, width=1, end=replace(KNOWN, uid_next=3))
+        examined = hears(b'EXAMINE "INBOX"', selected(1, next_uid=3))
+        asked = f"UID FETCH 2 {ALL}".encode()
+        scripts = [[examined, hears(None, found(2)), hears(asked, CUT)], [examined, hears(asked, fetched(2))]]
+        async with served(*scripts) as (folders, _):
+            page = await folders.page(INBOX, state=KNOWN.text(), known=0, token=plan.text())
+        assert [int(item.key) for item in page.items] == [2]
+        assert page.token is not None
+        assert LookPlan.of(page.token).end.unreadable == ()
+
+    async def test_of_all_messages_are_the_fault_of_the_server(self) -> None:
+        plan = LookPlan(stage=Stage.NEW, at=2, width=1, end=replace(KNOWN, uid_next=6))
+        first = [hears(None, selected(4, next_uid=6)), hears(None, found(2, 3, 4, 5)), hears(None, CUT)]
+        async with served(first, [hears(None, selected(4, next_uid=6)), hears(None, CUT)]) as (folders, _):
+            with pytest.raises(ProviderUnavailableError):
+                await folders.page(INBOX, state=KNOWN.text(), known=0, token=plan.text())
+
+    async def test_are_not_asked_for_on_the_same_day(self) -> None:
+        known = replace(KNOWN, uid_next=6, unreadable=(4,))
+        script = [hears(None, selected(4, next_uid=6)), hears(None, found(2, 3, 4, 5))]
+        script.append(hears(f"UID FETCH 2:3,5 {ALL}".encode(), fetched(2, 3, 5)))
+        async with served(script) as (folders, _):
+            token = LookPlan(stage=Stage.RECENT, at=5, width=9, end=known).text()
+            page = await folders.page(INBOX, state=known.text(), known=4, token=token)
+        assert (len(page.items), FolderState.of(page.state).unreadable) == (3, (4,))
+
+    async def test_are_asked_for_again_on_another_day(self) -> None:
+        known = replace(KNOWN, uid_next=6, unreadable=(4,), marks_at=-1.0)
+        async with served([hears(None, selected(4, next_uid=6))]) as (folders, _):
+            page = await folders.page(INBOX, state=known.text(), known=4, token=None)
+        assert page.token is not None
+        assert LookPlan.of(page.token).end.unreadable == ()
+
+    async def test_and_use_up_the_sign_ins_are_not_in_vain(self) -> None:
+        plan = LookPlan(stage=Stage.NEW, at=2, width=1, end=replace(KNOWN, uid_next=4))
+        examined = hears(None, selected(2, next_uid=4))
+        scripts = [
+            [examined, hears(None, found(2, 3)), hears(None, CUT)],
+            [examined, hears(f"UID FETCH 2 {ALL}".encode(), CUT)],
+            [examined, hears(b"UID FETCH 2 (UID)", b"TAG OK\r\n"), hears(f"UID FETCH 3 {ALL}".encode(), CUT)],
+        ]
+        async with served(*scripts) as (folders, server):
+            opened, dial = [0], folders.session._open
+
+            async def open_() -> Connection:
+                opened[0] += 1
+                if opened[0] > len(scripts):
+                    raise OwnLimitError("too many logins", retry_after=300.0)
+                return await dial()
+
+            folders.session._open = open_
+            page = await folders.page(INBOX, state=KNOWN.text(), known=0, token=plan.text())
+        assert page.token is not None
+        assert LookPlan.of(page.token).end.unreadable == (2,)
+        assert server.connections == len(scripts)
 
 
 def refused(status: str = "NO", code: str = "", text: str = "x") -> RefusedError:

@@ -26,6 +26,8 @@ _NILS = (
 _HEADERS = re.compile(rb"\bFETCH \(UID [24-9] .*BODY\[HEADER\]")
 # Those of the messages with the UIDs 5 to 13.
 _BAD_BODIES = re.compile(rb"\bFETCH \(UID ([5-9]|1[0-3]) .*BODY\[\]")
+# Those of the messages with the UIDs 2 and 4 to 7.
+_ATTRIBUTES = re.compile(rb"\bFETCH \(UID [24-7] (FLAGS|.*\bINTERNALDATE|.*\bRFC822\.SIZE)")
 _SIZE = re.compile(rb"\bRFC822\.SIZE \d+")
 
 
@@ -214,6 +216,38 @@ class TestMessagesWhoseHeadersEndTheConnection:
             if not synced_before:
                 assert (await stage.sync(count=None)).sync.state is SyncState.COMPLETED
             await until_subjects(stage, *subjects)
+
+
+class TestMessagesWhoseAttributesEndTheConnection:
+    @pytest.mark.parametrize(
+        ("profile", "synced_before"), [("yandex", True), ("yandex", False), ("modern", True), ("modern", False)]
+    )
+    async def test_are_copied_and_keep_no_others_from_it(
+        self, servers: Servers, profile: str, synced_before: bool
+    ) -> None:
+        def cut(line: bytes) -> bytes:
+            if _ATTRIBUTES.search(line):
+                raise ConnectionResetError
+            return line
+
+        subjects = [f"new {number}" for number in range(1, 10)]
+        async with open_imap_stage(servers, profile, alter=cut, login_window=2.0) as stage:
+            if synced_before:
+                await stage.sync(count=None)
+            first, *_ = [await stage.imap.deliver(subject=subject) for subject in subjects]
+            if not synced_before:
+                assert (await stage.sync(count=None)).sync.state is SyncState.COMPLETED
+            await until_subjects(stage, *subjects)
+            logins = (await stage.imap.account())["logins"]
+            await stage.imap.relabel(first, remove=["UNREAD"])
+
+            async def is_read() -> bool:
+                await passes(stage, 1)
+                return {each.subject for each in await stage.listed() if each.is_read} == {subjects[0]}
+
+            await eventually(is_read)
+            # What was found out is known to later passes.
+            assert (await stage.imap.account())["logins"] == logins
 
 
 async def stale_folders(stage: ImapStage) -> set[str]:

@@ -71,6 +71,8 @@ class Connection:
         self.namespaces = Namespaces()
         self.selected: SelectedFolder | None = None
         self.is_open = True
+        # Whether folders were looked at over it: then it proves nothing of what these looks have missed.
+        self.has_looked = False
         self.on_close: Callable[[], None] = _nothing
         self._frames = frames
         self._writer = writer

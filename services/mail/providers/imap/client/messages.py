@@ -42,18 +42,23 @@ class Attributes:
 
 
 async def fetch_attributes(
-    connection: Connection, uids: str, *, changed_since: int | None = None, headers: bool = False
+    connection: Connection,
+    uids: str,
+    *,
+    changed_since: int | None = None,
+    headers: bool = False,
+    answers: list[Data] | None = None,
 ) -> dict[int, Attributes]:
     """Return the attributes of messages by UID, with their header blocks if `headers`. Raises RefusedError.
 
     A message that is missing in the answer may exist all the same. With `changed_since`, a modseq of RFC 7162, only
-    messages that changed after it are returned.
+    messages that changed after it are returned. `answers` gets the responses, also those before an error.
     """
     wanted = [*_ATTRIBUTES, *["EMAILID"] * connection.has("OBJECTID"), *["BODY.PEEK[HEADER]"] * headers]
     arguments = [sequence(uids), group(map(atom, wanted))]
     if changed_since is not None:
         arguments.append(group([atom("CHANGEDSINCE"), atom(str(changed_since))]))
-    return await _fetch_attributes(connection, arguments)
+    return await _fetch_attributes(connection, arguments, answers=answers)
 
 
 async def fetch_flags(connection: Connection, uids: str) -> dict[int, Attributes]:
@@ -61,8 +66,18 @@ async def fetch_flags(connection: Connection, uids: str) -> dict[int, Attributes
     return await _fetch_attributes(connection, [sequence(uids), group([atom("UID"), atom("FLAGS")])])
 
 
-async def _fetch_attributes(connection: Connection, arguments: Sequence[Argument]) -> dict[int, Attributes]:
-    responses: list[Data] = []
+async def fetch_uid(connection: Connection, uid: int) -> None:
+    """Ask for nothing but the UID of a message, which fails only where no message can be fetched.
+
+    Raises RefusedError.
+    """
+    await _fetch_attributes(connection, [sequence(str(uid)), group([atom("UID")])])
+
+
+async def _fetch_attributes(
+    connection: Connection, arguments: Sequence[Argument], *, answers: list[Data] | None = None
+) -> dict[int, Attributes]:
+    responses: list[Data] = [] if answers is None else answers
 
     def collect(response: Data | Status) -> None:
         if isinstance(response, Data):

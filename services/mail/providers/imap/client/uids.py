@@ -49,6 +49,19 @@ def _uid_of(text: bytes) -> int:
     return uid
 
 
+def gaps(limits: UidRange, uids: Iterable[int]) -> str:
+    """Return the set of all UIDs within `limits` but for these, empty if there is none."""
+    found: list[UidRange] = []
+    begin = limits.first
+    for uid in sorted(each for each in uids if limits.first <= each <= limits.last):
+        if uid > begin:
+            found.append(UidRange(begin, uid - 1))
+        begin = uid + 1
+    if begin <= limits.last:
+        found.append(UidRange(begin, limits.last))
+    return ",".join(map(str, found))
+
+
 def within(ranges: Iterable[UidRange], limits: UidRange) -> list[int]:
     """Return the UIDs of `ranges` that are in `limits`, ascending, each once. Raises MalformedResponseError.
 

@@ -70,7 +70,7 @@ class ImapContents:
         is the error of those that it keeps from being fetched, so that the others are not in vain.
         """
         found: dict[str, ParsedMessage | ProviderError] = {}
-        doubted = set(sizes) if singly else set[str]()
+        doubted, whole = set(sizes) if singly else set[str](), set[str]()
         waiting = deque([key] for key in sizes) if singly else deque(_batches(sizes, self._whole_up_to))
         try:
             while waiting:
@@ -81,13 +81,17 @@ class ImapContents:
                 # A server that cannot be reached is no fault of these messages.
                 await self._session.ensure_open()
                 try:
-                    found |= await self._fetch_batch(folder, keys, sizes, state)
+                    is_large = len(keys) == 1 and sizes[keys[0]] > self._whole_up_to and keys[0] not in whole
+                    found |= await self._fetch_batch(folder, keys, state, is_large=is_large)
                 except (ProviderUnavailableError, UnreadableMessageError) as error:
-                    if len(keys) == 1:
+                    doubted.update(keys)
+                    if is_large:
+                        # The description can be what ends the connection, and not the message.
+                        whole.update(keys)
+                    elif len(keys) == 1:
                         found[keys[0]] = error
-                    else:
-                        doubted.update(keys)
-                        waiting.extendleft([key] for key in reversed(keys))
+                        continue
+                    waiting.extendleft([key] for key in reversed(keys))
         except LimitError as limit:
             return dict.fromkeys(sizes, limit) | found
         return found
@@ -99,10 +103,10 @@ class ImapContents:
             return PostponedError(limit.detail, retry_after=limit.retry_after)
         return None
 
-    async def _fetch_batch(self, folder: Folder, keys: Sequence[str], sizes: Mapping[str, int], state: str) -> Contents:
+    async def _fetch_batch(self, folder: Folder, keys: Sequence[str], state: str, *, is_large: bool) -> Contents:
         async with self._session.connection() as connection:
             await _select(connection, folder, state)
-            if len(keys) == 1 and sizes[keys[0]] > self._whole_up_to:
+            if is_large:
                 return {keys[0]: await _fetch_large(connection, int(keys[0]))}
             return await _fetch_whole(connection, keys)
 

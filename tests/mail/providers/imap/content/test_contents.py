@@ -306,6 +306,14 @@ class TestFetch:
             found = await contents.fetch(INBOX, {key_of(2): 5_000}, state=STATE)
         assert found == {key_of(2): parse_raw(SMALL)}
 
+    async def test_takes_large_messages_whole_whose_description_ends_the_connection(self) -> None:
+        whole = hears(b"UID FETCH 2 (UID BODY.PEEK[])", body(2, SMALL) + b"TAG OK\r\n")
+        async with contents_at(
+            [EXAMINED, hears(b"UID FETCH 2 (UID BODYSTRUCTURE)", CUT)], [EXAMINED, whole]
+        ) as contents:
+            found = await contents.fetch(INBOX, {key_of(2): 5_000}, state=STATE)
+        assert found == {key_of(2): parse_raw(SMALL)}
+
     async def test_takes_nothing_in_another_numbering(self) -> None:
         """trap 23: after UIDVALIDITY changed, a UID is another message (chatmail/core 7330)."""
         anew = hears(None, b"* 3 EXISTS\r\n* OK [UIDVALIDITY 8] x\r\nTAG OK\r\n")

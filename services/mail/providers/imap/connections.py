@@ -59,10 +59,14 @@ class _Held:
     between: asyncio.Task[None] | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def end_between(self) -> None:
-        """Have the connection for a session again."""
+    async def end_between(self, *, seconds: float) -> None:
+        """Have the connection for a session again. One over which a command does not end in time is lost."""
         if self.between is not None:
             self.stop.set()
+            _, hanging = await asyncio.wait([self.between], timeout=seconds)
+            if hanging:
+                log.warning("an idle connection does not end its command")
+                self.between.cancel()
             await asyncio.gather(self.between, return_exceptions=True)
             self.between = None
 
@@ -111,12 +115,15 @@ class Connections:
         keeper: Keeper | None = None,
         most_idling: int = 0,
         sweep_seconds: float = 5.0,
+        stop_seconds: float = 20.0,
     ) -> None:
+        """`stop_seconds` are for the end of what uses a connection between sessions; the end of IDLE has ten."""
         self._keep_seconds = keep_seconds
         self._most_seconds = most_seconds
         self._keeper = keeper
         self._most_idling = most_idling
         self._sweep_seconds = sweep_seconds
+        self._stop_seconds = stop_seconds
         self._held: dict[int, _Held] = {}
 
     @asynccontextmanager
@@ -145,7 +152,7 @@ class Connections:
         held.waiting += 1
         try:
             async with held.lock:
-                await held.end_between()
+                await held.end_between(seconds=self._stop_seconds)
                 try:
                     yield _Lent(held, dial)
                 finally:

@@ -198,6 +198,35 @@ class TestUnusedConnection:
                     await connection.run(command("NOOP"))
 
 
+class Keeping(Losing):
+    """A keeper that keeps all mailboxes."""
+
+    async def renew(self, mailbox_ids: list[int]) -> Collection[int]:
+        """Lose none."""
+        del mailbox_ids
+        return ()
+
+
+class TestConnectionWhoseCommandDoesNotEnd:
+    async def test_holds_up_no_session(self) -> None:
+        """A server can send something now and then for ever, while it answers nothing."""
+        connections = Connections(keep_seconds=60, keeper=Keeping(), most_idling=1, stop_seconds=0.05)
+        began = asyncio.Event()
+
+        async def hang(_mailbox_id: int, connection: Connection, _stop: asyncio.Event) -> None:
+            with connection.exchange():
+                began.set()
+                await asyncio.Event().wait()
+
+        async with scripted_server([]) as server, connections.sweeping():
+            async with connections.session(1, partial(connect, server), between=hang) as session:
+                await session.ensure_open()
+            await asyncio.wait_for(began.wait(), 20)
+            async with asyncio.timeout(20), connections.session(1, partial(connect, server)) as session:
+                await session.ensure_open()
+            assert server.connections == 2
+
+
 class TestConnectionOfALostMailbox:
     @pytest.mark.parametrize("keeper", [Losing, LosingLater])
     async def test_ends(self, keeper: type[Losing]) -> None:

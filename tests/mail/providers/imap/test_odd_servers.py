@@ -256,6 +256,18 @@ async def stale_folders(stage: ImapStage) -> set[str]:
     return {each.label.name for each in listed if each.stale_since is not None}
 
 
+class TestFolderThatNeverOpens:
+    async def test_is_stale_from_the_first_sync_on(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "yandex") as stage:
+            work = await stage.create_folder("Work")
+            await stage.imap.deliver(subject="not to be seen", labels=[work])
+            await stage.imap.deliver(subject="there")
+            await stage.imap.plan(method="imap.examine", path="Work", kind="error")
+            assert (await stage.sync(count=None)).sync.state is SyncState.COMPLETED
+            assert {message.subject for message in await stage.listed()} == {"there"}
+            assert await stale_folders(stage) == {"Work"}
+
+
 class TestFolderThatAlwaysFails:
     @pytest.mark.parametrize("profile", ["yandex", "modern"])
     async def test_is_stale_delays_deletions_by_a_day_and_blocks_nothing_else(

@@ -11,7 +11,7 @@ from services.mail.providers.imap.client.connection import Connection, SelectedF
 from services.mail.providers.imap.client.errors import MalformedResponseError, RefusedError
 from services.mail.providers.imap.client.namespaces import Namespaces
 from services.mail.providers.imap.client.responses import Data, Status
-from services.mail.providers.imap.client.uids import UidRange, ranges_of
+from services.mail.providers.imap.client.uids import HIGHEST_UID, UidRange, ranges_of
 from services.mail.providers.imap.client.values import Value, number_of, pairs_of, text_of
 
 INBOX: Final = b"INBOX"
@@ -204,12 +204,18 @@ def _status(values: Sequence[Value]) -> tuple[bytes, FolderStatus]:
     object_id = given.get("MAILBOXID")
     return _canonical(name), FolderStatus(
         exists=number_of(given.get("MESSAGES")),
-        uid_next=number_of(given.get("UIDNEXT")) or None,
+        uid_next=_uid_next(given.get("UIDNEXT")),
         uid_validity=number_of(given.get("UIDVALIDITY")),
         modseq=number_of(given.get("HIGHESTMODSEQ")) or None,
         object_id=_object_id(object_id),
         unseen=number_of(given.get("UNSEEN")),
     )
+
+
+def _uid_next(value: Value) -> int | None:
+    """Return the next UID; None for what no message can have."""
+    number = number_of(value)
+    return number if number is not None and 0 < number <= HIGHEST_UID + 1 else None
 
 
 def _object_id(value: Value) -> str | None:
@@ -249,7 +255,7 @@ async def examine(connection: Connection, name: bytes, *, since: tuple[int, int]
         raise
     selected.news = 0
     selected.validity = number_of(codes.get("UIDVALIDITY"))
-    selected.uid_next = number_of(codes.get("UIDNEXT")) or None
+    selected.uid_next = _uid_next(codes.get("UIDNEXT"))
     selected.modseq = number_of(codes.get("HIGHESTMODSEQ")) or None
     return Examined(
         status=FolderStatus(

@@ -13,6 +13,7 @@ from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.client.dial import ask_capabilities
 from services.mail.providers.imap.client.errors import (
     ConnectionLostError,
+    FramingError,
     LoginRefusedError,
     MalformedResponseError,
     NoMechanismError,
@@ -99,13 +100,21 @@ def choose(connection: Connection, *, prefer: str = "XOAUTH2") -> str:
 async def _authenticate(connection: Connection, name: str, credentials: Credentials, *, with_initial: bool) -> None:
     mechanism = MECHANISMS[name]
     initial = base64.b64encode(mechanism.initial(credentials).encode())
+    answers = [*[mechanism.surrender] * _MOST_CHALLENGES, b"*"]
     if with_initial:
-        lines = iter([mechanism.surrender] * _MOST_CHALLENGES)
+        lines = iter(answers)
         sent = command("AUTHENTICATE", atom(name), Argument(initial))
     else:
-        lines = iter([initial, *[mechanism.surrender] * _MOST_CHALLENGES])
+        lines = iter([initial, *answers])
         sent = command("AUTHENTICATE", atom(name))
-    [status] = await connection.run_all([sent], reply=lambda _: next(lines, b"*"))
+
+    def reply(_: bytes) -> bytes:
+        line = next(lines, None)
+        if line is None:
+            raise FramingError("the server goes on asking")
+        return line
+
+    [status] = await connection.run_all([sent], reply=reply)
     if status.kind != "OK":
         text = status.text.replace(credentials.token, "...").replace(initial.decode(), "...")
         raise LoginRefusedError("AUTHENTICATE", status=status.kind, code=status.code, text=text)

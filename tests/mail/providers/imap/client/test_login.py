@@ -100,6 +100,14 @@ class TestRefusal:
             )
         assert raised.value.code == "AUTHENTICATIONFAILED"
 
+    async def test_is_taken_from_a_server_that_goes_on_asking(self) -> None:
+        asks = [hears(line, b"+ \r\n") for line in (b"AUTHENTICATE XOAUTH2", XOAUTH2, b"", b"", b"", b"*")]
+        async with conversation(*asks, greeting=greeting(b"AUTH=XOAUTH2")) as (connection, server):
+            with pytest.raises(ConnectionLostError):
+                await log_in(connection, CREDENTIALS)
+            await server.ended.wait()
+        assert server.heard.count(b"*") == 1
+
     @pytest.mark.parametrize(
         ("mechanism", "initial", "surrender"), [(b"XOAUTH2", XOAUTH2, b""), (b"OAUTHBEARER", OAUTHBEARER, b"AQ==")]
     )

@@ -105,6 +105,18 @@ async def test_trap_24_names_go_back_as_they_came() -> None:
             await examine(connection, folder.name)
 
 
+@pytest.mark.parametrize("number", [2**32 + 1, 10**11, -1, 0])
+async def test_trap_22_no_uidnext_is_one_that_no_message_can_have(number: int) -> None:
+    """A search up to it would be refused, and the folder with it."""
+    script = [
+        hears(None, b"* OK [UIDNEXT %d] x\r\nTAG OK\r\n" % number),
+        hears(None, b"* STATUS a (MESSAGES 1 UIDNEXT %d)\r\nTAG OK\r\n" % number),
+    ]
+    async with conversation(*script) as (connection, _):
+        assert (await examine(connection, b"INBOX")).status.uid_next is None
+        assert (await statuses(connection, [b"a"]))[b"a"] == FolderStatus(exists=1)
+
+
 async def test_trap_27_odd_values_cost_one_field() -> None:
     """MailKit 240, 124 and 1838, defects 8: UIDVALIDITY 0, numbers like 9.3736e+06, `Inbox`."""
     script = [

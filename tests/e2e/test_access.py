@@ -3,6 +3,7 @@
 The operations come from the document, so that a new one without a request here fails.
 """
 
+import asyncio
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from deploy.local import placement
 from services.gateway.access import KEYS_ONLY, OF_USERS, OPERATIONS, Credential, requirement_of
 from services.kit.scopes import EXCHANGEABLE, OPERATOR_SCOPES, WHOLE_APPLICATION, Scope
+from tests.e2e.test_disconnecting import database_of
 from tests.support.e2e.back_ends import RETURN, BackEnd, consented
 from tests.support.e2e.people import Person, Provider
 from tests.support.e2e.running_stack import RunningStack
@@ -204,6 +206,19 @@ class World:
         self.once(("revoke", key), lambda: self.revoke(key))
         return key
 
+    def ended(self, key: str) -> str:
+        """Return a key whose end has come since it was made."""
+
+        async def end() -> None:
+            async with database_of(self.stack, "auth") as database:
+                await database.execute("UPDATE api_keys SET expires_at = now() WHERE key_id = $1", id_of(key))
+
+        def ended() -> str:
+            asyncio.run(end())
+            return key
+
+        return self.once(("end", key), ended)
+
     def exchanged(self, tenant: Tenant, *scopes: str, key: str = "") -> str:
         """Return the access token of the tenant that a key is exchanged for."""
         headers = {"Authorization": f"Bearer {key or self.key(_ALL_SCOPES)}"}
@@ -231,8 +246,7 @@ class World:
             case "revoked":
                 return self.revoked(operation)
             case "expired":
-                past = "2026-01-01T00:00:00Z"
-                return self.key("--operator", "--days=0") if is_operators else self.made(expires_at=past)
+                return self.ended(self.key("--operator", "--name=ended") if is_operators else self.made(name="ended"))
             case "another network":
                 there = "192.0.2.0/24"
                 return self.key("--operator", f"--networks={there}") if is_operators else self.made(networks=[there])

@@ -6,6 +6,7 @@ import ssl
 from contextlib import ExitStack
 
 import pytest
+import uvloop
 
 from services.mail.providers.imap.client.commands import atom, command, string
 from services.mail.providers.imap.client.dial import dial
@@ -103,6 +104,15 @@ class TestDial:
                 monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
                 connection = await dial("localhost", 993, tls=client_tls(), patience=QUICK)
                 connection.close()
+
+    async def test_works_on_the_event_loop_of_the_services(self) -> None:
+        """It has fewer options than that of tests."""
+
+        async def dialled(port: int) -> None:
+            (await dial("localhost", port, tls=client_tls(), patience=QUICK)).close()
+
+        async with scripted_server() as server:
+            await asyncio.to_thread(uvloop.run, dialled(server.port))
 
     async def test_reports_a_server_that_is_not_there(self, free_port: int) -> None:
         with pytest.raises(ConnectionLostError, match="ConnectionRefusedError"):

@@ -57,7 +57,7 @@ class TestPrivileges:
 
     async def test_of_workers_suffice_for_what_they_call(self, mail_databases: MailRoles) -> None:
         called = places_called_by("services.mail.worker.app", root=ROOT, store=STORE)
-        assert {"control/schedule.py: claim", "messages.py: upsert"} <= called
+        assert {"control/leases.py: claim", "messages.py: upsert"} <= called
         assert await refused_to(mail_databases.worker) & called == NOT_CALLED_BY_WORKERS
 
     async def test_of_deliverers_suffice_for_what_they_call_and_reach_no_body(self, mail_databases: MailRoles) -> None:

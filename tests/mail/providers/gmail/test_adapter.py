@@ -24,6 +24,7 @@ from services.mail.providers.errors import (
     RouteMissingError,
     ScopeMissingError,
     TokenRefusedError,
+    UnclearLimitError,
 )
 from services.mail.providers.gmail.adapter import GmailProvider
 from services.mail.providers.gmail.batch import BOUNDARY
@@ -125,7 +126,7 @@ class TestGooglesErrors:
             (403, "insufficientPermissions", ScopeMissingError),
             (403, "domainPolicy", AdminPolicyError),
             (403, "userRateLimitExceeded", RateLimitedError),
-            (429, "rateLimitExceeded", RateLimitedError),
+            (429, "rateLimitExceeded", UnclearLimitError),
             (503, "backendError", ProviderUnavailableError),
         ],
     )

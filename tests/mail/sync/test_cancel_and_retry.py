@@ -62,6 +62,7 @@ class TestCancel:
 
     async def test_ends_the_current_listing(self, stage: OpenStage) -> None:
         async with stage(messages=150, page_size=5) as s:
+            await s.at_provider.fail({"method": "gmail.messages.list", "kind": "slow", "seconds": 0.2})
             report = await s.request(count=None)
 
             async def lists() -> bool:
@@ -73,6 +74,7 @@ class TestCancel:
             await s.until_released()
             assert await s.at_provider.calls("gmail.messages.list") <= pages + 1
             assert await s.fetchval("SELECT count(*) FROM sync_states WHERE listing IS NOT NULL") == 0
+            await s.at_provider.fail()
             await s.sync(count=None)
             assert await s.stored() == await s.at_provider.truth()
 

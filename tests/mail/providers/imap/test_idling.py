@@ -17,19 +17,19 @@ from tests.support.imap.scripted_server import CUT, conversation, hears
 from tests.support.mail.lost_pool import LOST
 from tests.support.mail.servers import Servers
 from tests.support.mail.stored import add_mailbox
-from tests.support.mail.waiting import eventually
+from tests.support.mail.waiting import PATIENCE, eventually
 from tests.support.sandbox.imap_servers import EMAIL
 
 PROFILES = ["yandex", "modern"]
 
 
-async def until_subjects(stage: ImapStage, *subjects: str) -> None:
+async def until_subjects(stage: ImapStage, *subjects: str, within: float = PATIENCE) -> None:
     """Wait until these are the subjects of the copy, without telling the worker anything."""
 
     async def are_there() -> bool:
         return {message.subject for message in await stage.listed()} == set(subjects)
 
-    await eventually(are_there)
+    await eventually(are_there, within=within)
 
 
 async def until_held(stage: ImapStage) -> None:
@@ -368,7 +368,8 @@ class TestFolderThatFailed:
             await stage.sync(count=None)
             await stage.imap.plan(method="imap.examine", kind="error", reason="UNAVAILABLE", path="Work", count=6)
             await stage.imap.deliver(subject="in Work", labels=[work])
-            await until_subjects(stage, "in Work")
+            # The pauses between six failures take ten seconds.
+            await until_subjects(stage, "in Work", within=3 * PATIENCE)
 
 
 class TestKeptConnections:

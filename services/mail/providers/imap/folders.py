@@ -260,6 +260,9 @@ class ImapFolders:
         for key in keys:
             given = await self._by_headers(folder, [key], numbering)
             if given is None:
+                # Two lost connections in a row are chance at times, and an id from its place stays with a message.
+                given = await self._by_headers(folder, [key], numbering)
+            if given is None:
                 async with self.session.selected(_name_of(folder), validity=validity_in(numbering)) as connection:
                     # Raises where it is not the headers that fail.
                     await fetch_uid(connection, int(key))

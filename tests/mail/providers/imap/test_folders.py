@@ -746,21 +746,31 @@ class TestMessages:
 
     @pytest.mark.parametrize("answer", FAILURES)
     async def test_whose_headers_fail_keep_no_others_from_their_ids(self, answer: Any) -> None:
-        """trap 16: one bad message stops all. Each costs two sign-ins, however many messages are with it."""
+        """trap 16: one bad message stops all. Each costs three sign-ins, however many messages are with it."""
         last = [
             hears(b"UID FETCH 3 (UID)", b"* 2 FETCH (UID 3)\r\nTAG OK\r\n"),
             hears(headers_of("4"), identified(4)),
         ]
         scripts: list[list[Step]] = [[hears(None, selected(3, next_uid=10)), hears(headers_of("2:4"), answer)]]
         alone = [hears(headers_of("2"), identified(2)), hears(headers_of("3"), answer)]
-        for following in (alone, last):
+        for following in (alone, [hears(headers_of("3"), answer)], last):
             scripts = followed_by(*scripts[:-1], [*scripts[-1]], following, examined=selected(3, next_uid=10))
         async with served(*scripts) as (folders, server):
             ids = dict(await folders.identify(INBOX, [key_of(2), key_of(3), key_of(4)], numbering=None))
             assert ids == {key_of(2): id_by_content(b"A: 2\r\n", 9), key_of(3): None}
             ids |= await folders.identify(INBOX, [key_of(4)], numbering=None)
         assert ids[key_of(4)] == id_by_content(b"A: 4\r\n", 9)
-        assert server.connections == (3 if answer is CUT else 1)
+        assert server.connections == (4 if answer is CUT else 1)
+
+    async def test_have_their_own_ids_after_two_lost_connections(self) -> None:
+        """An id from its place stays with a message."""
+        cut: list[list[Step]] = [[hears(None, selected(1, next_uid=4)), hears(headers_of("2"), CUT)] for _ in range(2)]
+        async with served(*cut, [hears(None, selected(1, next_uid=4)), hears(headers_of("2"), identified(2))]) as (
+            folders,
+            _,
+        ):
+            ids = await folders.identify(INBOX, [key_of(2)], numbering=None)
+        assert ids == {key_of(2): id_by_content(b"A: 2\r\n", 9)}
 
     async def test_have_ids_of_their_own_by_no_outage(self) -> None:
         script = [hears(None, selected(2, next_uid=4)), hears(None, CUT)]
@@ -769,6 +779,7 @@ class TestMessages:
                 await folders.identify(INBOX, [key_of(2), key_of(3)], numbering=None)
         assert [line for line in server.heard if line.startswith(b"UID")] == [
             headers_of("2:3"),
+            headers_of("2"),
             headers_of("2"),
             b"UID FETCH 2 (UID)",
         ]

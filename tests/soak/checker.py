@@ -49,7 +49,10 @@ _STATE = """
 """
 
 # Of a mailbox with differences.
-_EVIDENCE = ("folder_histories", "mail_folders", "mail_locations", "folder_records", "fetch_queue", "message_changes")
+_EVIDENCE = (
+    *("mailbox_schedule", "sync_states", "folder_histories", "mail_folders", "mail_locations", "folder_records"),
+    *("fetch_queue", "message_changes"),
+)
 
 
 @dataclass

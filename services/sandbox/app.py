@@ -139,7 +139,9 @@ async def open_sandbox(
             *DiscoveryRoutes(methods.methods).routes(),
             *_oauth_routes(users, clients, clock, faults, observe),
             *(route for each in besides for route in each.routes),
-            *UserControl(users=users, grants=grants, clients=clients, clock=clock, mailboxes=mailboxes).routes(),
+            *UserControl(
+                users=users, grants=grants, clients=clients, clock=clock, mailboxes=mailboxes, push=push
+            ).routes(),
             *MailControl(users=users, mailboxes=mailboxes, push=push, clock=clock).routes(),
             *state.routes(),
         ]

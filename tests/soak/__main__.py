@@ -4,10 +4,15 @@ import argparse
 import json
 import secrets
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 from tests.soak.plan import SoakPlan
 from tests.soak.soak import soak
+
+# Cases of each kind of failure that are printed.
+_SHOWN: Final = 10
 
 
 def main() -> int:
@@ -37,10 +42,20 @@ def main() -> int:
     report = soak(plan, logs=given.logs)
     print(report.as_json())
     if report.failures:
-        print(f"FAILED, logs in {given.logs}:", json.dumps(report.failures, indent=2)[:20_000])
+        print(f"FAILED, logs in {given.logs}:", json.dumps(_shortened(report.failures), indent=2))
         return 1
     print(f"passed: {report.verdict.messages} messages equal, 0 lost, 0 duplicated, 0 ids changed, 0 calls over quota")
     return 0
+
+
+def _shortened(failures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first cases of each kind, so that many of one hide no other."""
+    return {
+        kind: [*cases[:_SHOWN], f"and {len(cases) - _SHOWN} more"]
+        if isinstance(cases, list) and len(cases) > _SHOWN
+        else cases
+        for kind, cases in failures.items()
+    }
 
 
 if __name__ == "__main__":

@@ -14,14 +14,21 @@ from services.mail.providers.errors import ProviderUnavailableError
 _MAILBOXES: Final = 3
 # Seconds without a failure after which an outage is over: longer than a turn and the pause after it.
 _LASTS: Final = 300.0
+# Seconds after which a cancelled block has waited for the provider. Leases are lost sooner, for other reasons.
+_WAITED: Final = 60.0
 
 log = structlog.get_logger()
+
+
+class ProviderOutError(ProviderUnavailableError):
+    """No call was made, since the provider answers no mailbox."""
 
 
 class ProviderOutages:
     """Notices outages by what turns and looks of this process meet: several mailboxes fail, and none is answered.
 
-    During an outage one mailbox of the provider at a time asks whether it is over.
+    During an outage two mailboxes of the provider at a time ask whether it is over: one that has failed before, and one
+    that has not. Some mailboxes can be silent while others are answered, and must not keep these from asking.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -29,7 +36,8 @@ class ProviderOutages:
         # The mailboxes that failed since an answer, no more than decide, and the time of the last failure.
         self._failed: dict[str, set[int]] = {}
         self._failed_at: dict[str, float] = {}
-        self._asking: set[str] = set()
+        # The providers that are asked, by a mailbox that has failed before or by another.
+        self._asked: set[tuple[str, bool]] = set()
 
     def is_under_way(self, provider: str) -> bool:
         """Return whether the provider answers no mailbox."""
@@ -38,24 +46,28 @@ class ProviderOutages:
         return self._monotonic() - self._failed_at[provider] < _LASTS
 
     @contextmanager
-    def asking(self, provider: str, mailbox_id: int) -> Iterator[None]:
-        """Note a failure of the calls in the block. Raises ProviderUnavailableError if another mailbox asks already.
+    def asking(self, provider: str, mailbox_id: int, *, has_failed: bool = False) -> Iterator[None]:
+        """Note a failure of the calls in the block. Raises ProviderOutError if another mailbox asks already.
 
-        A block that is cancelled has waited for too long.
+        `has_failed` says that the mailbox's last calls failed.
         """
-        is_probe = self.is_under_way(provider)
-        if is_probe and provider in self._asking:
-            raise ProviderUnavailableError("the provider answers no mailbox")
+        is_probe, place, began = self.is_under_way(provider), (provider, has_failed), self._monotonic()
+        if is_probe and place in self._asked:
+            raise ProviderOutError("the provider answers no mailbox")
         if is_probe:
-            self._asking.add(provider)
+            self._asked.add(place)
         try:
             yield
-        except (ProviderUnavailableError, asyncio.CancelledError):
+        except ProviderUnavailableError:
             self._note_failure(provider, mailbox_id)
+            raise
+        except asyncio.CancelledError:
+            if self._monotonic() - began >= _WAITED:
+                self._note_failure(provider, mailbox_id)
             raise
         finally:
             if is_probe:
-                self._asking.discard(provider)
+                self._asked.discard(place)
 
     def answered(self, provider: str) -> None:
         """Note that the provider has answered."""

@@ -120,7 +120,7 @@ class TurnRunner:
                 metrics=self._metrics,
                 intervals=self._intervals,
             )
-            with self._outages.asking(mailbox.provider, mailbox.mailbox_id):
+            with self._outages.asking(mailbox.provider, mailbox.mailbox_id, has_failed=lease.attempts > 1):
                 release = await self._take_steps(context)
                 await self._learn_of_account(context, mailbox)
                 await self._release(lease, release)
@@ -190,7 +190,12 @@ class TurnRunner:
                 _log_failure(lease, error, failure)
                 after = max(self._backoff(lease), failure.pause)
             await leases.release_failed(
-                connection, lease, after=after, waiting_for=failure.waiting_for, error=failure.outcome
+                connection,
+                lease,
+                after=after,
+                waiting_for=failure.waiting_for,
+                error=failure.outcome,
+                is_attempt=failure.is_attempt,
             )
             changes = await events.announce(connection, lease.mailbox_id)
         self._access.usage.count(lease.mailbox_id, Measure.CHANGES, changes)

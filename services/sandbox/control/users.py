@@ -12,6 +12,7 @@ from starlette.routing import Route
 from services.sandbox.clock import Clock
 from services.sandbox.control.json_body import ControlBody, ControlError, read_body
 from services.sandbox.control.path_user import user_of_path
+from services.sandbox.google.gmail.watch_and_push import PushService
 from services.sandbox.google.oauth.users import Deviations, SandboxUsers, UserExistsError
 from services.sandbox.mailboxes.user import User
 from services.sandbox.oauth.clients import Client, Clients
@@ -107,13 +108,21 @@ class UserControl:
     """Handlers for users, their tokens at all providers, clients, the clock and signing keys."""
 
     def __init__(
-        self, *, users: SandboxUsers, grants: Sequence[Grants], clients: Clients, clock: Clock, mailboxes: Mailboxes
+        self,
+        *,
+        users: SandboxUsers,
+        grants: Sequence[Grants],
+        clients: Clients,
+        clock: Clock,
+        mailboxes: Mailboxes,
+        push: PushService,
     ) -> None:
         self._users = users
         self._grants = grants
         self._clients = clients
         self._clock = clock
         self._mailboxes = mailboxes
+        self._push = push
 
     def routes(self) -> list[Route]:
         """Return the routes to mount."""
@@ -167,11 +176,12 @@ class UserControl:
             raise ControlError(409, str(error)) from error
 
     async def remove_user(self, request: Request) -> Response:
-        """Delete the account with its tokens and its mail."""
+        """Delete the account with its tokens, its watch and its mail."""
         user = self._user(request)
         for grants in self._grants:
             grants.revoke(user.sub)
         self._users.remove_user(user.sub)
+        self._push.forget(user.sub)
         self._mailboxes.drop(user)
         return Response(status_code=204)
 

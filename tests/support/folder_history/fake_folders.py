@@ -70,6 +70,7 @@ class FakeFolders:
         self.quiet: set[str] = set()
         self.keys: dict[str, str] = {}
         self.looked_at: list[str] = []
+        self.blames: list[bool] = []
         self.cut_in: int | None = None
         self.identified: list[str] = []
         self.proofs = 0
@@ -156,10 +157,13 @@ class FakeFolders:
         validity, next_number = map(int, state.split(":"))
         return folder.path not in self.keys and found.validity == validity and found.next_number >= next_number
 
-    async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
+    async def page(
+        self, folder: Folder, *, state: str | None, known: int, token: str | None, blames: bool = True
+    ) -> Page:
         """Show a window of numbers; first the validity and the next number are noted."""
         del known
         self.looked_at.append(folder.key)
+        self.blames.append(blames)
         found = self._open(folder)
         if state is not None and int(state.split(":")[0]) != found.validity:
             return Page(restarts=True)
@@ -178,8 +182,11 @@ class FakeFolders:
             is_older=folder.key in self.older,
         )
 
-    async def items(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Sequence[Item]:
+    async def items(
+        self, folder: Folder, keys: Sequence[str], *, numbering: str | None, blames: bool = True
+    ) -> Sequence[Item]:
         """Show messages."""
+        del blames
         messages = self._numbered(folder, numbering).messages
         return [self._item(int(key), messages[int(key)]) for key in keys if int(key) in messages]
 

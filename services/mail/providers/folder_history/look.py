@@ -16,7 +16,7 @@ from services.mail.store.connection import Connection
 from services.mail.store.folder_history import folders, locations, passes
 
 # A folder that failed so often in a row, in this pass or before, is left out of it: others must not wait for it.
-_MOST_FAILURES: Final = 3
+_MOST_FAILURES: Final = 4
 
 log = structlog.get_logger()
 
@@ -92,7 +92,9 @@ async def _retire(context: PassContext, known: KnownFolder) -> None:
 
 
 async def _look(context: PassContext, known: KnownFolder) -> None:
-    page = await context.folders.page(known.folder, state=known.state, known=known.known, token=known.token)
+    page = await context.folders.page(
+        known.folder, state=known.state, known=known.known, token=known.token, blames=_blames(known)
+    )
     if page.restarts:
         await _restart(context, known)
         return
@@ -108,6 +110,11 @@ async def _look(context: PassContext, known: KnownFolder) -> None:
             await _take_away(context, known, page.covers, present=present)
         await _put_missed(context, known, page, present)
     await _put(context, known, page.items, last=page)
+
+
+def _blames(known: KnownFolder) -> bool:
+    """Return whether single messages may be to blame: the looks at this folder fail again and again."""
+    return known.failures >= _MOST_FAILURES - 1
 
 
 def _is_new(context: PassContext, known: KnownFolder) -> bool:
@@ -183,7 +190,8 @@ async def _put_missed(context: PassContext, known: KnownFolder, page: Page, pres
             )
         if not missed:
             return
-        await _put(context, known, await context.folders.items(known.folder, missed, numbering=known.numbering))
+        items = await context.folders.items(known.folder, missed, numbering=known.numbering, blames=_blames(known))
+        await _put(context, known, items)
         left = [key for key in left if key > missed[-1]]
 
 

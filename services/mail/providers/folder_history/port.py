@@ -104,16 +104,21 @@ class MailFolders(Protocol):
         """Return whether a folder may be the one that was in this state, under another name."""
         ...
 
-    async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
+    async def page(
+        self, folder: Folder, *, state: str | None, known: int, token: str | None, blames: bool = True
+    ) -> Page:
         """Return the next page of a look at a folder, the first one for a `token` of None.
 
         `state` is that of the last look's end, None for a new folder; `known` is the number of known messages in it.
-        A repeated call may return another page that continues at the same place.
+        A repeated call may return another page that continues at the same place. Unless it `blames` single
+        messages for a failure, it is an outage: the look fails, and is repeated later.
         """
         ...
 
-    async def items(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Sequence[Item]:
-        """Return these messages of a folder, as far as they are there."""
+    async def items(
+        self, folder: Folder, keys: Sequence[str], *, numbering: str | None, blames: bool = True
+    ) -> Sequence[Item]:
+        """Return these messages of a folder, as far as they are there; `blames` as in `page`."""
         ...
 
     async def identify(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Mapping[str, str | None]:

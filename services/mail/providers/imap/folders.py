@@ -61,6 +61,9 @@ _ROLES: Final[Mapping[str, str]] = {
     "\\archive": "archive",
 }
 # Names that a command can have, and an index, whose entries have 2,704 bytes: as text a byte can take two of them.
+# Times in a row that the headers of one message fail before it has none: an id from its place stays with it, and
+# connections are lost by chance, too.
+_FAILURES_OF_HEADERS: Final = 3
 _NAMED: Final = re.compile(rb"[^\x00\r\n]{1,1300}", re.DOTALL)
 UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an arrival that the server does not give."""
@@ -201,14 +204,20 @@ class ImapFolders:
             return False
         return status.uid_next is None or status.uid_next >= known.uid_next
 
-    async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
+    async def page(
+        self, folder: Folder, *, state: str | None, known: int, token: str | None, blames: bool = True
+    ) -> Page:
         """Return the next page of a look."""
         name = _name_of(folder)
         try:
             if token is None:
                 status = await self._status_before_look(name)
-                return await first_page(self.session, name, state=state, status=status, item=self.item, now=self._now())
-            return await next_page(self.session, name, token=token, known=known, item=self.item, doubted=self._doubted)
+                return await first_page(
+                    self.session, name, state=state, status=status, item=self.item, now=self._now(), blames=blames
+                )
+            return await next_page(
+                self.session, name, token=token, known=known, item=self.item, doubted=self._doubted, blames=blames
+            )
         finally:
             self.session.note_look()
 
@@ -227,11 +236,19 @@ class ImapFolders:
             given = (await statuses(connection, [name])).get(name)
         return given if isinstance(given, FolderStatus) else None
 
-    async def items(self, folder: Folder, keys: Sequence[str], *, numbering: str | None) -> Sequence[Item]:
+    async def items(
+        self, folder: Folder, keys: Sequence[str], *, numbering: str | None, blames: bool = True
+    ) -> Sequence[Item]:
         """Return messages. One that the server has, and whose attributes it does not give, has none."""
         name, validity, wanted = _name_of(folder), validity_in(numbering), set(map(int, keys))
-        unreadable = _unreadable_in(numbering)
-        reader = AttributeReader(self.session, name, validity=validity, unreadable=unreadable, item=self.item)
+        reader = AttributeReader(
+            self.session,
+            name,
+            validity=validity,
+            unreadable=_unreadable_in(numbering),
+            item=self.item,
+            blames=blames,
+        )
         given = await reader.read(wanted)
         there: set[int] = set()
         async with self.session.selected(name, validity=validity) as connection:
@@ -258,10 +275,9 @@ class ImapFolders:
         """
         found: dict[str, str | None] = {}
         for key in keys:
-            given = await self._by_headers(folder, [key], numbering)
-            if given is None:
-                # Two lost connections in a row are chance at times, and an id from its place stays with a message.
-                given = await self._by_headers(folder, [key], numbering)
+            given = None
+            for _ in range(_FAILURES_OF_HEADERS):
+                given = given or await self._by_headers(folder, [key], numbering)
             if given is None:
                 async with self.session.selected(_name_of(folder), validity=validity_in(numbering)) as connection:
                     # Raises where it is not the headers that fail.

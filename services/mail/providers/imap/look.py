@@ -46,6 +46,7 @@ async def first_page(
     status: FolderStatus | None,
     item: MakeItem,
     now: float,
+    blames: bool,
 ) -> Page:
     """Return the first page of a look. `status` are the folder's numbers before it, as far as they are known.
 
@@ -60,7 +61,12 @@ async def first_page(
     async with session.connection() as connection:
         examined = examined or await _examine(connection, name)
         reader = AttributeReader(
-            session, name, validity=examined.status.uid_validity or 0, unreadable=unreadable, item=item
+            session,
+            name,
+            validity=examined.status.uid_validity or 0,
+            unreadable=unreadable,
+            item=item,
+            blames=blames,
         )
         if before is None:
             return await _begin(connection, examined.status, reader, seen)
@@ -125,9 +131,12 @@ async def _or_without_headers(page: Awaitable[Page], plan: LookPlan) -> Page:
 
 
 async def next_page(
-    session: ImapSession, name: bytes, *, token: str, known: int, item: MakeItem, doubted: Doubted
+    session: ImapSession, name: bytes, *, token: str, known: int, item: MakeItem, doubted: Doubted, blames: bool
 ) -> Page:
-    """Return the page at which a look goes on."""
+    """Return the page at which a look goes on.
+
+    It `blames` messages also where it knows of unreadable ones: these seldom come alone.
+    """
     plan = LookPlan.of(token)
     async with session.connection() as connection:
         status = FolderStatus()
@@ -138,7 +147,14 @@ async def next_page(
         if connection.selected is None or (connection.selected.validity or 0) != plan.end.validity:
             return Page(restarts=True)
         end = plan.end
-        reader = AttributeReader(session, name, validity=end.validity, unreadable=end.unreadable, item=item)
+        reader = AttributeReader(
+            session,
+            name,
+            validity=end.validity,
+            unreadable=end.unreadable,
+            item=item,
+            blames=blames or bool(end.unreadable),
+        )
         try:
             page = await _page(connection, plan, status, reader, known=known, doubted=doubted)
         except LimitError:

@@ -201,14 +201,23 @@ async def release(
 
 
 async def release_failed(
-    connection: Connection, lease: Lease, *, after: float, waiting_for: WaitReason, error: str
+    connection: Connection,
+    lease: Lease,
+    *,
+    after: float,
+    waiting_for: WaitReason,
+    error: str,
+    is_attempt: bool = True,
 ) -> None:
-    """End a failed turn. Keeps the attempts, so that `after` can grow; triggers do not shorten it."""
+    """End a failed turn. Keeps the attempts, so that `after` can grow; triggers do not shorten it.
+
+    A turn that was no attempt, since it has called no one, does not count among them.
+    """
     await connection.execute(
         """
         UPDATE mailbox_schedule
         SET lease_owner = NULL, lease_until = NULL, due_at = now() + make_interval(secs => $4),
-            waiting_for = $5, last_error = $6
+            waiting_for = $5, last_error = $6, attempts = CASE WHEN $7 THEN attempts ELSE attempts - 1 END
         WHERE mailbox_id = $1 AND lease_owner = $2 AND lease_epoch = $3
         """,
         lease.mailbox_id,
@@ -217,4 +226,5 @@ async def release_failed(
         after,
         waiting_for.value,
         error,
+        is_attempt,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from services.kit.errors import AppError
 from services.mail.model import WaitReason
+from services.mail.provider_access.outages import ProviderOutError
 from services.mail.provider_access.quota import QuotaUnavailableError
 from services.mail.providers.errors import ProviderError
 from services.mail.store.connection import DATABASE_LOST
@@ -12,6 +13,8 @@ from services.mail.sync.turn_steps import NoProgressError
 from services.mail.sync.turns.lease_renewal import TurnTimeoutError
 from services.mail.sync.turns.metrics import INTERNAL
 
+# Seconds until a mailbox asks again whose turn came while another one was asking whether an outage is over.
+_OUTAGE_SECONDS = 10.0
 # Auth's reasons when there is no grant any more.
 _ENDS_OF_ACCESS = ("reauth_required", "account_not_found")
 
@@ -26,6 +29,8 @@ class Failure:
     denial: str | None = None
     # Seconds until the next turn, at least.
     pause: float = 0.0
+    # Whether the turn has called anyone.
+    is_attempt: bool = True
 
     @property
     def ends_access(self) -> bool:
@@ -42,6 +47,10 @@ def failure_of(error: Exception) -> Failure:
             return Failure(outcome=error.reason, waiting_for=WaitReason.ACCESS)
         case AppError():
             return Failure(outcome=error.reason, waiting_for=WaitReason.MAILROOM)
+        case ProviderOutError():
+            return Failure(
+                outcome=error.reason, waiting_for=WaitReason.PROVIDER, pause=_OUTAGE_SECONDS, is_attempt=False
+            )
         case ProviderError():
             return Failure(outcome=error.reason, waiting_for=WaitReason.PROVIDER)
         case TurnTimeoutError():

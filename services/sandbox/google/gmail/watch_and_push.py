@@ -107,6 +107,10 @@ class PushService:
         """users.stop."""
         self._watches.pop(call.user.sub, None)
 
+    def forget(self, sub: str) -> None:
+        """End the watch of an account that is deleted."""
+        self._watches.pop(sub, None)
+
     def changed(self, mailbox: Mailbox, change: Change) -> None:
         """Notify the watcher of a changed mailbox, if the labels match."""
         watch = self._watches.get(mailbox.sub)

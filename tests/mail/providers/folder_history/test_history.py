@@ -619,7 +619,7 @@ class TestFolder:
         assert begun.deleted == []
 
     async def test_that_works_again_has_not_failed(self, begun: ObservedHistory) -> None:
-        """Three failures in a row leave a folder out of a pass."""
+        """Four failures in a row leave a folder out of a pass."""
         async with begun.pool.acquire() as connection:
             for _ in range(2):
                 await folders.fail(connection, begun.mailbox_id, 1, pass_number=9, skips=False, is_refused=False)
@@ -627,6 +627,22 @@ class TestFolder:
             await folders.go_on(connection, begun.mailbox_id, 1, token="next", state=None, more=0, pass_number=9)
             [inbox, _] = await folders.all_of(connection, begun.mailbox_id)
         assert (failed.failures, inbox.failures, inbox.failing_for, inbox.token) == (2, 0, None, "next")
+
+    async def test_blames_messages_only_where_its_looks_fail_again_and_again(self, begun: ObservedHistory) -> None:
+        begun.provider.down.add("Inbox")
+        begun.provider.add("Inbox", "new")
+        begun.provider.blames.clear()
+        await begun.look()
+        # The fourth failure leaves the folder out, and the other one has not failed.
+        assert begun.provider.blames == [False, False, False, True, False]
+        begun.provider.down.clear()
+        begun.provider.blames.clear()
+        await begun.look()
+        await begun.look()
+        assert begun.provider.blames[0]
+        assert not any(begun.provider.blames[-2:])
+        await begun.follow()
+        assert begun.added == ["new"]
 
     async def test_that_fails_keeps_no_other_from_being_read(self, begun: ObservedHistory) -> None:
         begun.provider.failing.add("Inbox")
@@ -724,9 +740,11 @@ class HugeFolder(FakeFolders):
         self.count = count
         self.is_thinned = False
 
-    async def page(self, folder: Folder, *, state: str | None, known: int, token: str | None) -> Page:
+    async def page(
+        self, folder: Folder, *, state: str | None, known: int, token: str | None, blames: bool = True
+    ) -> Page:
         """Show 2,000 messages in full the first time, later which of 50,000 are there."""
-        del folder, known
+        del folder, known, blames
         top = int(token) if token else self.count
         bottom = max(1, top - (2_000 if state is None else 50_000) + 1)
         keys = [key_of(number) for number in range(bottom, top + 1) if not self.is_thinned or number % 1_000]

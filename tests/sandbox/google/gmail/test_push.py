@@ -129,6 +129,12 @@ class TestDelivery:
         assert heard[-1] == "18446744073709551999"
         assert len(receiver.requests) == 3
 
+    async def test_a_watch_ends_with_its_account(self, subscribed: tuple[MailClient, Receiver]) -> None:
+        mail, _ = subscribed
+        await mail.post("watch", TOPIC)
+        await mail.control("DELETE", f"users/{EMAIL}")
+        assert (await mail.control("GET", "push"))["watches"] == {}
+
     async def test_labels_select_the_notifications(self, subscribed: tuple[MailClient, Receiver]) -> None:
         mail, receiver = subscribed
         await mail.post("watch", TOPIC | {"labelIds": ["INBOX"]})

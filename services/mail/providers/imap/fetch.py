@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from services.mail.content.model import ParsedMessage
 from services.mail.providers.base import FetchResult
 from services.mail.providers.errors import (
     LimitError,
     MessageGoneError,
+    PostponedError,
     ProviderError,
     ProviderUnavailableError,
     RejectedError,
@@ -20,6 +22,9 @@ from services.mail.providers.imap.look_plan import FolderState, LookPlan
 from services.mail.store.connection import Pool
 from services.mail.store.folder_history import folders, locations
 from services.mail.store.folder_history.folders import Overview
+
+# Seconds until a message is asked for again whose folder listings lack. Passes take minutes to take one for gone.
+_MISSING_SECONDS: Final = 20.0
 
 
 class Snapshot:
@@ -93,8 +98,9 @@ async def fetch(
 ) -> dict[str, FetchResult]:
     """Return messages by id, each asked for by itself if `singly`, with an error for each that failed.
 
-    MessageGoneError says that the history does not know the message, MovedError that it is not at its place, LimitError
-    that it was not asked for, or in vain: the results of other messages are not lost by it.
+    MessageGoneError says that the history does not know the message, MovedError that it is not at its place,
+    PostponedError that its folder is missing, LimitError that it was not asked for, or in vain: the results of other
+    messages are not lost by it.
     """
     by_folder: dict[int, dict[str, Location]] = {}
     results: dict[str, FetchResult] = {}
@@ -131,6 +137,8 @@ def _result(
     if content is None:
         return ProviderUnavailableError("the server gave no answer for a message")
     if isinstance(content, MessageGoneError):
+        if found.folders[place.folder_id].missing_for is not None:
+            return PostponedError(content.detail, retry_after=_MISSING_SECONDS)
         return MovedError(content.detail)
     if isinstance(content, ProviderError):
         return content

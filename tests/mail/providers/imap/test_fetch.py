@@ -193,3 +193,45 @@ class TestFolderThatIsDeleted:
                 return {message.subject for message in await stage.listed()} == subjects
 
             await eventually(are_copied)
+
+    async def test_gives_up_no_message_before_it_is_known_to_be_deleted_with_it(self, servers: Servers) -> None:
+        async with open_imap_stage(servers, "modern") as stage:
+            work = await stage.create_folder("Work")
+            await stage.sync(count=None)
+            await stage.imap.plan(method="imap.fetch", kind="cut_literal", path=work, after=2)
+            lost = await stage.imap.deliver(subject="lost", labels=[work])
+            await stage.hint()
+
+            async def has_failed() -> bool:
+                return bool(await stage.fetchval("SELECT bool_or(attempts > 0) FROM fetch_queue"))
+
+            await eventually(has_failed)
+            await stage.imap.control("DELETE", f"users/{EMAIL}/messages/{lost}")
+            await stage.imap.control("DELETE", f"users/{EMAIL}/labels/{work}")
+            await stage.imap.control("DELETE", "faults")
+
+            async def is_missing() -> bool:
+                await stage.hint()
+                return bool(await stage.fetchval("SELECT bool_or(missing_since IS NOT NULL) FROM mail_folders"))
+
+            await eventually(is_missing)
+            before = await stage.fetchval("SELECT attempts FROM fetch_queue")
+            for _ in range(3):
+                await stage.pool.execute("UPDATE fetch_queue SET not_before = '-infinity'")
+
+                async def is_postponed() -> bool:
+                    await stage.hint()
+                    return bool(await stage.fetchval("SELECT not_before > now() FROM fetch_queue"))
+
+                await eventually(is_postponed)
+            # The first time it may have failed before the folder was known to be missing.
+            assert await stage.fetchval("SELECT attempts FROM fetch_queue") <= before + 1
+            await stage.pool.execute("UPDATE mail_folders SET missing_since = missing_since - interval '1 hour'")
+
+            async def is_over() -> bool:
+                await stage.pool.execute("UPDATE fetch_queue SET not_before = '-infinity'")
+                await stage.hint()
+                return not await stage.fetchval("SELECT count(*) FROM fetch_queue")
+
+            await eventually(is_over)
+            assert await stage.fetchval("SELECT count(*) FROM dead_letters") == 0

@@ -50,8 +50,8 @@ _STATE = """
 
 # Of a mailbox with differences.
 _EVIDENCE = (
-    *("mailbox_schedule", "sync_states", "folder_histories", "mail_folders", "mail_locations", "folder_records"),
-    *("fetch_queue", "message_changes"),
+    *("mailboxes", "syncs", "mailbox_schedule", "sync_states", "folder_histories", "mail_folders", "mail_locations"),
+    *("folder_records", "fetch_queue", "message_changes"),
 )
 
 

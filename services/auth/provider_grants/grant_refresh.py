@@ -1,5 +1,7 @@
 """The refresh of a grant at its provider, by one process at a time."""
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -31,7 +33,10 @@ REFRESH_TIMEOUT = 8.0
 QUESTION_TIMEOUT = 4.0
 LOCK_LEASE = 20.0
 LOCK_WAIT = 12.0
-_DONE, _UNAVAILABLE = "done", "unavailable"
+# Seconds for which it is tried to store a rotated token, longer than a restart of Postgres, and between two tries.
+_KEEP_SECONDS = 120.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0
+_DONE, _UNAVAILABLE, _LOST = "done", "unavailable", "lost"
 _OUTCOMES: Mapping[type[ProviderError], str] = {
     GrantRefusedError: "grant_refused",
     AccessRefusedError: "access_denied",
@@ -63,7 +68,7 @@ class GrantRefresh:
         self._outcomes = Counter(
             "mailroom_token_refreshes", "Provider tokens refreshed, by outcome.", ["outcome"], registry=registry
         )
-        for outcome in (_DONE, _UNAVAILABLE, *_OUTCOMES.values()):
+        for outcome in (_DONE, _UNAVAILABLE, _LOST, *_OUTCOMES.values()):
             # Export 0 first, or rate() misses the first increment.
             self._outcomes.labels(outcome)
 
@@ -95,7 +100,7 @@ class GrantRefresh:
             await self._failed(stored, error)
             return
         self._outcomes.labels(_DONE).inc()
-        await self._keep(stored, grant, spent=refresh_token)
+        await self._keep_surely(stored, grant, spent=refresh_token)
         if is_dead and is_refused(grant.access_token, refused_fingerprint):
             await self._give_up(stored, refused_fingerprint)
 
@@ -118,6 +123,27 @@ class GrantRefresh:
         if self._tokens.access_token(current, refused_fingerprint) is None:
             await self._require_reauth(current)
             raise reauth_required()
+
+    async def _keep_surely(self, stored: StoredTokens, grant: Grant, *, spent: str) -> None:
+        """Store the grant, also where the database is away for a while: with a rotated token the user's access is lost.
+
+        Callers wait for that as long as they have time.
+        """
+        end, pause = time.monotonic() + (_KEEP_SECONDS if grant.refresh_token else 0.0), _SHORTEST_PAUSE
+        account_id = str(stored.account.account_id)
+        while True:
+            try:
+                await self._keep(stored, grant, spent=spent)
+            except AppError as error:
+                if time.monotonic() >= end or error.kind is not Kind.UNAVAILABLE:
+                    self._outcomes.labels(_LOST).inc()
+                    log.error("a refreshed provider token could not be stored", account_id=account_id)
+                    raise
+                log.warning("a refreshed provider token is not stored yet", account_id=account_id, reason=str(error))
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_PAUSE, 2 * pause)
+            else:
+                return
 
     async def _keep(self, stored: StoredTokens, grant: Grant, *, spent: str) -> None:
         """Store the grant unless a sign-in has stored another refresh token meanwhile, which then stays.

@@ -1,9 +1,13 @@
 """Access tokens for mail: refreshed once at a time, and never at the price of the connection."""
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import structlog
 from grpc import aio
 from mailroom.auth.v1 import auth_pb2
 from redis.asyncio import Redis
@@ -37,6 +41,29 @@ async def reason_of(call: object) -> str:
 async def status_of(client: Client, user: SignedIn) -> auth_pb2.AccountStatus.ValueType:
     [account] = await client.list_accounts(user.user_id)
     return account.status
+
+
+def has_failed(logs: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a refreshed token could not be stored."""
+    return any(entry["event"] == "a refreshed provider token is not stored yet" for entry in logs)
+
+
+@asynccontextmanager
+async def without_database(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Keep auth from its database while the block lasts, as a restart does."""
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        [role] = (
+            await connection.execute(text("SELECT DISTINCT usename FROM pg_stat_activity WHERE usename LIKE '%auth%'"))
+        ).scalars()
+        try:
+            await connection.execute(text(f'ALTER ROLE "{role}" CONNECTION LIMIT 0'))
+            await connection.execute(
+                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role"), {"role": role}
+            )
+            yield
+        finally:
+            await connection.execute(text(f'ALTER ROLE "{role}" CONNECTION LIMIT -1'))
 
 
 @pytest.fixture
@@ -296,6 +323,27 @@ class TestRotation:
             await expire(engine, user)
             assert (await client.provider_token(user)).access_token in stand_in.access_tokens
         assert stand_in.calls["refresh_token"] == 3
+
+    async def test_a_rotated_refresh_token_outlives_an_outage_of_the_database(
+        self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn
+    ) -> None:
+        stand_in.deviations.rotates = stand_in.deviations.revokes_on_reuse = True
+        await expire(engine, user)
+        gate = stand_in.deviations.token_gate = Gate()
+        call = asyncio.create_task(client.provider_token(user))
+        await gate.arrival()
+        with structlog.testing.capture_logs() as logs:
+            async with without_database(engine):
+                gate.open()
+                async with asyncio.timeout(30):
+                    while not has_failed(logs):  # noqa: ASYNC110 - the service logs it
+                        await asyncio.sleep(0.01)
+        assert (await call).access_token in stand_in.access_tokens
+        assert stand_in.calls["refresh_token"] == 1
+        assert await status_of(client, user) == auth_pb2.ACCOUNT_STATUS_ACTIVE
+        # The token that was stored late is the one that the provider takes next.
+        await expire(engine, user)
+        assert (await client.provider_token(user)).access_token in stand_in.access_tokens
 
     async def test_an_answer_without_a_refresh_token_keeps_the_stored_one(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn

@@ -184,6 +184,7 @@ class TurnRunner:
         async with self._pool.acquire() as connection, connection.transaction():
             hinted = await leases.fence(connection, lease) != lease.hint_seq
             if failure.ends_access and not hinted:
+                log.warning("access has ended, the user has to sign in again", reason=failure.outcome)
                 await _end_access(connection, lease.mailbox_id, failure.outcome)
                 after = _REAUTH_SECONDS
             else:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog
 
 from services.mail.model import FeedEvent, MailboxQuery, MailboxStatus, SyncState, WaitReason
 from services.mail.sync.store_fetched import Retries
@@ -149,8 +150,12 @@ class TestTokens:
         async with stage(messages=20) as s:
             await s.sync(count=5)
             await s.at_provider.control("POST", "revoke")
-            report = await s.sync(count=None)
+            with structlog.testing.capture_logs() as logs:
+                report = await s.sync(count=None)
             assert (report.sync.state, report.sync.error) == (SyncState.FAILED, "reauth_required")
+            assert "reauth_required" in [
+                entry["reason"] for entry in logs if entry["event"].startswith("access has ended")
+            ]
             [overview] = await s.mailboxes.overviews(MailboxQuery(user_id=s.user_id))
             assert overview.mailbox.status is MailboxStatus.REAUTH_REQUIRED
             with pytest.raises(Exception, match="reauth_required"):

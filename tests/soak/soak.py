@@ -323,14 +323,18 @@ class _Soak:
 
     def _await_current(self, people: Sequence[Person]) -> list[str]:
         """Sync everything once more, when all folders are known. Returns a description of each sync that failed."""
+        # A sync that began in the storm need not look at what came later, as the deletion of a folder.
+        if bad := self._await_syncs(people) or self._await_syncs(people) or self._await_folders():
+            return bad
+        checker.let_marks_be_due(dsn=self._dsn())
+        return self._await_syncs(people)
+
+    def _await_folders(self) -> list[str]:
+        """Wait until no folder is missing or fails; return those that still are."""
         end = time.monotonic() + 2 * self._plan.patience
         while (unsettled := checker.unsettled_folders(dsn=self._dsn())) and time.monotonic() < end:
             time.sleep(1)
-        if bad := unsettled or self._await_syncs(people):
-            return bad
-        # A sync that began in the storm need not look at what came later.
-        checker.let_marks_be_due(dsn=self._dsn())
-        return self._await_syncs(people)
+        return unsettled
 
     def _await_syncs(self, people: Sequence[Person]) -> list[str]:
         """Start a sync of each mailbox, or await the one under way. Returns a description of each that failed."""

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from services.auth.cipher import Cipher
 from services.auth.model import AccountStatus, EventType, SecurityEvent
-from services.auth.provider_grants.refresh_lock import RefreshLock, provider_unavailable
+from services.auth.provider_grants.refresh_lock import RefreshLock, Renew, provider_unavailable
 from services.auth.provider_grants.token_encryption import decrypt_access_token, decrypt_refresh_token, encrypt_grant
 from services.auth.provider_grants.usable_tokens import UsableTokens, is_refused, reauth_required
 from services.auth.providers.base import (
@@ -74,17 +74,17 @@ class GrantRefresh:
 
     async def run(self, seen: StoredTokens, refused_fingerprint: str) -> None:
         """Refresh the tokens, unless that has happened since they were seen. Raises AppError."""
-        async with self._lock.hold(seen.account.grant_id):
+        async with self._lock.hold(seen.account.grant_id) as renew:
             stored = await self._tokens.of(seen.account.account_id, seen.account.user_id)
             if stored.account.grant_id == seen.account.grant_id:
                 if stored.version == seen.version or not self._tokens.access_token(stored, refused_fingerprint):
-                    await self._refresh_locked(stored, refused_fingerprint)
+                    await self._refresh_locked(stored, refused_fingerprint, renew=renew)
                 # Else another process refreshed it, or the user signed in, while this one waited for the lock.
                 return
         # The account that held the tokens was disconnected meanwhile: another lock guards them.
         await self.run(stored, refused_fingerprint)
 
-    async def _refresh_locked(self, stored: StoredTokens, refused_fingerprint: str) -> None:
+    async def _refresh_locked(self, stored: StoredTokens, refused_fingerprint: str, *, renew: Renew) -> None:
         refresh_token = decrypt_refresh_token(self._cipher, stored.account.grant_id, stored.record)
         if refresh_token is None:
             await self._require_reauth(stored)
@@ -100,7 +100,10 @@ class GrantRefresh:
             await self._failed(stored, error)
             return
         self._outcomes.labels(_DONE).inc()
-        await self._keep_surely(stored, grant, spent=refresh_token)
+        if grant.refresh_token is None:
+            await self._keep(stored, grant, spent=refresh_token)
+        else:
+            await self._keep_surely(stored, grant, spent=refresh_token, renew=renew)
         if is_dead and is_refused(grant.access_token, refused_fingerprint):
             await self._give_up(stored, refused_fingerprint)
 
@@ -124,26 +127,29 @@ class GrantRefresh:
             await self._require_reauth(current)
             raise reauth_required()
 
-    async def _keep_surely(self, stored: StoredTokens, grant: Grant, *, spent: str) -> None:
-        """Store the grant, also where the database is away for a while: with a rotated token the user's access is lost.
+    async def _keep_surely(self, stored: StoredTokens, grant: Grant, *, spent: str, renew: Renew) -> None:
+        """Store a rotated token, also where the database is away for a while: without it the user has to sign in again.
 
-        Callers wait for that as long as they have time.
+        Callers wait for that as long as they have time, and other processes for the lock: the old token is spent.
         """
-        end, pause = time.monotonic() + (_KEEP_SECONDS if grant.refresh_token else 0.0), _SHORTEST_PAUSE
+        end, pause = time.monotonic() + _KEEP_SECONDS, _SHORTEST_PAUSE
         account_id = str(stored.account.account_id)
-        while True:
-            try:
-                await self._keep(stored, grant, spent=spent)
-            except AppError as error:
-                if time.monotonic() >= end or error.kind is not Kind.UNAVAILABLE:
-                    self._outcomes.labels(_LOST).inc()
-                    log.error("a refreshed provider token could not be stored", account_id=account_id)
-                    raise
-                log.warning("a refreshed provider token is not stored yet", account_id=account_id, reason=str(error))
+        try:
+            while True:
+                try:
+                    return await self._keep(stored, grant, spent=spent)
+                except Exception as error:
+                    if time.monotonic() >= end:
+                        raise
+                    log.warning("a rotated token is not stored yet", account_id=account_id, reason=str(error))
+                await renew()
                 await asyncio.sleep(pause)
                 pause = min(_LONGEST_PAUSE, 2 * pause)
-            else:
-                return
+        except BaseException as error:
+            # Also at the end of the process.
+            self._outcomes.labels(_LOST).inc()
+            log.error("a rotated token could not be stored", account_id=account_id, reason=type(error).__name__)
+            raise
 
     async def _keep(self, stored: StoredTokens, grant: Grant, *, spent: str) -> None:
         """Store the grant unless a sign-in has stored another refresh token meanwhile, which then stays.

@@ -25,6 +25,8 @@ log = structlog.get_logger()
 # A token is refreshed this long before expiry, or in the last quarter of a short life: callers cache it, and clocks
 # differ.
 REFRESH_MARGIN = timedelta(seconds=120)
+# For refreshes at the end of the process: their calls to the provider take twelve.
+_DRAIN_SECONDS = 20.0
 # Old grants that are read at a time.
 _BATCH = 100
 
@@ -96,8 +98,12 @@ class ProviderTokens:
                 after = old[-1].account.account_id
 
     async def drain(self) -> None:
-        """Wait for the refreshes under way."""
-        await asyncio.gather(*self._refreshes.values(), return_exceptions=True)
+        """Wait for the refreshes under way, no longer than one takes: a database that is away may stay so."""
+        if tasks := list(self._refreshes.values()):
+            _, late = await asyncio.wait(tasks, timeout=_DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _list_old(self, provider: str, changed_before: datetime, after: UUID | None) -> list[StoredTokens]:
         async with self._store.transaction() as transaction:

@@ -1,7 +1,8 @@
 """A lock that allows one refresh per grant at a time, across all processes."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -12,6 +13,9 @@ from services.kit.errors import AppError, Kind, service_unavailable
 
 # Seconds after which a caller may retry a provider that failed.
 RETRY_AFTER = 5
+
+
+type Renew = Callable[[], Awaitable[None]]
 
 
 class RefreshLock:
@@ -26,8 +30,10 @@ class RefreshLock:
         self._wait = wait
 
     @asynccontextmanager
-    async def hold(self, grant_id: UUID) -> AsyncIterator[None]:
-        """Wait for the lock and hold it. Raises AppError if Redis is unavailable or others hold it for too long."""
+    async def hold(self, grant_id: UUID) -> AsyncIterator[Renew]:
+        """Wait for the lock and hold it; yields what renews the lease. Raises AppError if Redis is unavailable or
+        others hold it for too long.
+        """
         lock = Lock(
             self._redis,
             f"auth:refresh:{grant_id}",
@@ -43,7 +49,7 @@ class RefreshLock:
         if not held:
             raise provider_unavailable("The provider takes long to answer, try again later.")
         try:
-            yield
+            yield partial(_renew, lock)
         finally:
             await _release(lock)
 
@@ -51,6 +57,12 @@ class RefreshLock:
 def provider_unavailable(message: str) -> AppError:
     """Return the error of an unavailable provider; `retry_after` keeps the caller's channel from retrying at once."""
     return AppError(Kind.UNAVAILABLE, "provider_unavailable", message, {"retry_after": str(RETRY_AFTER)})
+
+
+async def _renew(lock: Lock) -> None:
+    # An expired lock, or an unavailable Redis, is as in `_release`.
+    with suppress(RedisError, OSError):
+        await lock.reacquire()
 
 
 async def _release(lock: Lock) -> None:

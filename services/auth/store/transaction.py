@@ -27,8 +27,9 @@ from services.kit.errors import service_unavailable
 from services.kit.stores.postgres import ALLOWED_CONNECTIONS, CHECK_WRITES, ReadOnlyError
 
 # SQLSTATE classes and codes after which the same request may succeed: connection lost, out of resources, server
-# going down or starting, lock and statement time-outs, deadlock. Source: PostgreSQL, appendix A.
-_PASSING = ("08", "53", "57P", "57014", "55P03", "40")
+# going down or starting, lock and statement time-outs, deadlock, a server that is no primary (yet). Source: PostgreSQL,
+# appendix A.
+_PASSING = ("08", "53", "57P", "57014", "55P03", "40", "25006")
 # Rows that a statement changes in work on whole tables: a few tenths of a second, far from the limit of a statement.
 _BATCH = 5000
 

@@ -45,6 +45,10 @@ class ProviderOutages:
             return False
         return self._monotonic() - self._failed_at[provider] < _LASTS
 
+    def may_ask(self, provider: str) -> bool:
+        """Return whether a mailbox that has not failed can ask now."""
+        return not self.is_under_way(provider) or (provider, False) not in self._asked
+
     @contextmanager
     def asking(self, provider: str, mailbox_id: int, *, has_failed: bool = False) -> Iterator[None]:
         """Note a failure of the calls in the block. Raises ProviderOutError if another mailbox asks already.

@@ -1,8 +1,8 @@
 """Access tokens for mail: refreshed once at a time, and never at the price of the connection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,13 +12,13 @@ from grpc import aio
 from mailroom.auth.v1 import auth_pb2
 from redis.asyncio import Redis
 from sqlalchemy import func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from services.auth.provider_grants.refresh_lock import RefreshLock
 from services.auth.store.tables import provider_tokens
 from services.kit.rpc.errors import from_rpc_error
-from tests.support.auth.client import SECRET_KEY, Client, SignedIn, StartService
+from tests.support.auth.client import SECRET_KEY, Client, OpenService, SignedIn, StartService
 from tests.support.auth.stand_in import Gate, StandIn
 
 
@@ -45,7 +45,28 @@ async def status_of(client: Client, user: SignedIn) -> auth_pb2.AccountStatus.Va
 
 def has_failed(logs: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether a refreshed token could not be stored."""
-    return any(entry["event"] == "a refreshed provider token is not stored yet" for entry in logs)
+    return any(entry["event"] == "a rotated token is not stored yet" for entry in logs)
+
+
+async def role_of_auth(connection: AsyncConnection) -> str:
+    """Return the role as which auth is connected."""
+    found = await connection.execute(
+        text(
+            "SELECT DISTINCT usename FROM pg_stat_activity WHERE usename LIKE '%auth%' AND datname = current_database()"
+        )
+    )
+    return str(found.scalar_one())
+
+
+async def end_sessions(connection: AsyncConnection, role: str) -> None:
+    """End the role's connections to this database."""
+    await connection.execute(
+        text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE usename = :role AND datname = current_database() AND pid <> pg_backend_pid()"
+        ),
+        {"role": role},
+    )
 
 
 @asynccontextmanager
@@ -53,17 +74,28 @@ async def without_database(engine: AsyncEngine) -> AsyncIterator[None]:
     """Keep auth from its database while the block lasts, as a restart does."""
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
-        [role] = (
-            await connection.execute(text("SELECT DISTINCT usename FROM pg_stat_activity WHERE usename LIKE '%auth%'"))
-        ).scalars()
+        role = await role_of_auth(connection)
         try:
             await connection.execute(text(f'ALTER ROLE "{role}" CONNECTION LIMIT 0'))
-            await connection.execute(
-                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role"), {"role": role}
-            )
+            await end_sessions(connection, role)
             yield
         finally:
             await connection.execute(text(f'ALTER ROLE "{role}" CONNECTION LIMIT -1'))
+
+
+@asynccontextmanager
+async def with_read_only_database(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Let auth write nothing while the block lasts, as a server does before it is the primary."""
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        role = await role_of_auth(connection)
+        try:
+            await connection.execute(text(f'ALTER ROLE "{role}" SET default_transaction_read_only = on'))
+            await end_sessions(connection, role)
+            yield
+        finally:
+            await connection.execute(text(f'ALTER ROLE "{role}" RESET default_transaction_read_only'))
+            await end_sessions(connection, role)
 
 
 @pytest.fixture
@@ -324,8 +356,14 @@ class TestRotation:
             assert (await client.provider_token(user)).access_token in stand_in.access_tokens
         assert stand_in.calls["refresh_token"] == 3
 
+    @pytest.mark.parametrize("outage", [without_database, with_read_only_database])
     async def test_a_rotated_refresh_token_outlives_an_outage_of_the_database(
-        self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn
+        self,
+        client: Client,
+        stand_in: StandIn,
+        engine: AsyncEngine,
+        user: SignedIn,
+        outage: Callable[[AsyncEngine], AbstractAsyncContextManager[None]],
     ) -> None:
         stand_in.deviations.rotates = stand_in.deviations.revokes_on_reuse = True
         await expire(engine, user)
@@ -333,7 +371,7 @@ class TestRotation:
         call = asyncio.create_task(client.provider_token(user))
         await gate.arrival()
         with structlog.testing.capture_logs() as logs:
-            async with without_database(engine):
+            async with outage(engine):
                 gate.open()
                 async with asyncio.timeout(30):
                     while not has_failed(logs):  # noqa: ASYNC110 - the service logs it
@@ -344,6 +382,55 @@ class TestRotation:
         # The token that was stored late is the one that the provider takes next.
         await expire(engine, user)
         assert (await client.provider_token(user)).access_token in stand_in.access_tokens
+
+    async def test_a_token_that_is_not_stored_yet_keeps_other_processes_from_the_spent_one(
+        self,
+        client: Client,
+        start_service: StartService,
+        stand_in: StandIn,
+        engine: AsyncEngine,
+        redis: Redis,
+        user: SignedIn,
+    ) -> None:
+        other = await start_service()
+        stand_in.deviations.rotates = stand_in.deviations.revokes_on_reuse = True
+        await expire(engine, user)
+        gate = stand_in.deviations.token_gate = Gate()
+        call = asyncio.create_task(client.provider_token(user))
+        await gate.arrival()
+        async with without_database(engine), asyncio.timeout(30):
+            # As if the lease were almost over.
+            lock = f"auth:refresh:{user.account_id}"
+            await redis.pexpire(lock, 2_000)
+            gate.open()
+            while await redis.pttl(lock) < 5_000:  # noqa: ASYNC110 - the service renews it
+                await asyncio.sleep(0.01)
+        tokens = await asyncio.gather(call, other.provider_token(user))
+        assert len({token.access_token for token in tokens}) == 1
+        assert stand_in.calls["refresh_token"] == 1
+
+    async def test_a_token_that_cannot_be_stored_does_not_keep_the_process_from_its_end(
+        self,
+        open_service: OpenService,
+        stand_in: StandIn,
+        engine: AsyncEngine,
+        user: SignedIn,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("services.auth.provider_grants.provider_tokens._DRAIN_SECONDS", 0.2)
+        stand_in.deviations.rotates = True
+        await expire(engine, user)
+        with structlog.testing.capture_logs() as logs:
+            async with asyncio.timeout(30), AsyncExitStack() as outage, open_service() as ending:
+                gate = stand_in.deviations.token_gate = Gate()
+                call = asyncio.create_task(ending.provider_token(user))
+                await gate.arrival()
+                await outage.enter_async_context(without_database(engine))
+                gate.open()
+                while not has_failed(logs):  # noqa: ASYNC110 - the service logs it
+                    await asyncio.sleep(0.01)
+        await asyncio.gather(call, return_exceptions=True)
+        assert "a rotated token could not be stored" in [entry["event"] for entry in logs]
 
     async def test_an_answer_without_a_refresh_token_keeps_the_stored_one(
         self, client: Client, stand_in: StandIn, engine: AsyncEngine, user: SignedIn

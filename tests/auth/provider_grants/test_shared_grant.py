@@ -19,7 +19,7 @@ from services.auth.provider_grants.accounts import AccountOfAnotherUserError, Ac
 from services.auth.provider_grants.disconnect import Disconnections
 from services.auth.provider_grants.provider_tokens import ProviderTokens
 from services.auth.provider_grants.recent_revocations import RecentRevocations
-from services.auth.provider_grants.refresh_lock import RefreshLock
+from services.auth.provider_grants.refresh_lock import RefreshLock, Renew
 from services.auth.provider_grants.revocations import GrantRevocations
 from services.auth.provider_grants.token_encryption import decrypt_refresh_token
 from services.auth.providers.base import Consent
@@ -94,11 +94,11 @@ class ClosedLock(RefreshLock):
 
     @override
     @asynccontextmanager
-    async def hold(self, grant_id: UUID) -> AsyncIterator[None]:
+    async def hold(self, grant_id: UUID) -> AsyncIterator[Renew]:
         self.asked.append(grant_id)
         await self._opened.wait()
-        async with super().hold(grant_id):
-            yield
+        async with super().hold(grant_id) as renew:
+            yield renew
 
     async def was_asked(self, times: int) -> bool:
         """Return whether it was asked for so many times."""

@@ -23,8 +23,10 @@ from services.mail.store.connection import Pool
 from services.mail.store.folder_history import folders, locations
 from services.mail.store.folder_history.folders import Overview
 
-# Seconds until a message is asked for again whose folder listings lack. Passes take minutes to take one for gone.
+# Seconds until a message is asked for again whose folder listings lack, and for how long: passes take two minutes to
+# take a folder for gone, and for ever where the server says that it is there.
 _MISSING_SECONDS: Final = 20.0
+_LONGEST_MISSING: Final = 300.0
 
 
 class Snapshot:
@@ -137,7 +139,7 @@ def _result(
     if content is None:
         return ProviderUnavailableError("the server gave no answer for a message")
     if isinstance(content, MessageGoneError):
-        if found.folders[place.folder_id].missing_for is not None:
+        if _is_missing_lately(found.folders[place.folder_id]):
             return PostponedError(content.detail, retry_after=_MISSING_SECONDS)
         return MovedError(content.detail)
     if isinstance(content, ProviderError):
@@ -150,6 +152,10 @@ def _result(
         labels=found.labels_of(external_id),
         size=place.size,
     )
+
+
+def _is_missing_lately(folder: KnownFolder) -> bool:
+    return folder.missing_for is not None and folder.missing_for < _LONGEST_MISSING
 
 
 def state_of(folder: KnownFolder) -> str:

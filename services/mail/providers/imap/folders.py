@@ -60,10 +60,10 @@ _ROLES: Final[Mapping[str, str]] = {
     "\\trash": "trash",
     "\\archive": "archive",
 }
-# Names that a command can have, and an index, whose entries have 2,704 bytes: as text a byte can take two of them.
 # Times in a row that the headers of one message fail before it has none: an id from its place stays with it, and
 # connections are lost by chance, too.
 _FAILURES_OF_HEADERS: Final = 3
+# Names that a command can have, and an index, whose entries have 2,704 bytes: as text a byte can take two of them.
 _NAMED: Final = re.compile(rb"[^\x00\r\n]{1,1300}", re.DOTALL)
 UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an arrival that the server does not give."""

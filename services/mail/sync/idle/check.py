@@ -22,7 +22,7 @@ from services.mail.store.control import idle_groups, idle_mailboxes
 from services.mail.store.control.idle_groups import IdleGroup
 from services.mail.store.control.idle_mailboxes import IdleMailbox
 from services.mail.sync.idle.budget import report_misfit
-from services.mail.sync.idle.look import LONGEST_LOOK, Look, Looker
+from services.mail.sync.idle.look import AFTER_OUTAGE, LONGEST_LOOK, Look, Looker
 from services.mail.sync.idle.metrics import IdleMetrics
 from services.mail.sync.idle.rounds import IdleIntervals, due_checks
 
@@ -34,10 +34,8 @@ _RECENT_SECONDS = 30.0
 _LONGEST_REST = 1.0
 # Seconds to wait for the answers of a group before the next one begins; most come within one tenth.
 _PATIENCE = 0.5
-# Seconds after which an answer is late, and seconds until a mailbox is looked at once more whose answer is late or
-# whose provider is out.
+# Seconds after which an answer is late.
 _LATE_SECONDS = 2.0
-_AGAIN_SECONDS = 60.0
 # Seconds for which it is shown how late a group was: longer than between two scrapes. One in time hides no other.
 _SHOWN_SECONDS = 120.0
 # Groups under way at the same time, and as many portions of mailboxes that are looked at by themselves: what waits for
@@ -220,7 +218,7 @@ class IdleCheck:
         """Look at each as soon as it has its units, and wait for the answers."""
         await self._looker.wake([look.member.mailbox.mailbox_id for look in looks if look.member.needs_turn])
         left = {look.member.mailbox.mailbox_id: look for look in looks if not look.member.needs_turn}
-        out = [id_ for id_, look in left.items() if self._is_out(look)]
+        out = self._that_wait_for_others(left)
         await self._postpone(out)
         for mailbox_id in out:
             del left[mailbox_id]
@@ -246,11 +244,20 @@ class IdleCheck:
     async def _postpone(self, mailbox_ids: Sequence[int]) -> None:
         if mailbox_ids:
             async with self._pool.acquire() as connection:
-                await idle_mailboxes.look_again(connection, mailbox_ids, seconds=_AGAIN_SECONDS)
+                await idle_mailboxes.look_again(connection, mailbox_ids, seconds=AFTER_OUTAGE)
 
-    def _is_out(self, look: Look) -> bool:
-        """Return whether turns of mailboxes that have failed ask the provider, and looks wait for its answer."""
-        return self._outages.is_under_way(look.member.mailbox.provider)
+    def _that_wait_for_others(self, looks: Mapping[int, Look]) -> list[int]:
+        """Return the mailboxes whose provider is out, but for one that asks whether it still is."""
+        waiting, asking = [], set[str]()
+        for mailbox_id, look in looks.items():
+            provider = look.member.mailbox.provider
+            if not self._outages.is_under_way(provider):
+                continue
+            if provider not in asking and self._outages.may_ask(provider):
+                asking.add(provider)
+            else:
+                waiting.append(mailbox_id)
+        return waiting
 
     async def _pause(self, seconds: float, group: IdleGroup | None) -> None:
         await self._sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, seconds)))

@@ -9,7 +9,7 @@ import structlog
 from services.kit.errors import AppError
 from services.mail.model import Label, Mailbox
 from services.mail.provider_access.calls import ProviderAccess
-from services.mail.provider_access.outages import ProviderOutages
+from services.mail.provider_access.outages import ProviderOutages, ProviderOutError
 from services.mail.providers.base import HistoryPage, Profile, Provider
 from services.mail.providers.errors import ProviderError
 from services.mail.store import labels
@@ -20,6 +20,8 @@ from services.mail.sync.idle.metrics import IdleMetrics, Outcome
 
 # Seconds of a look, at most: a server that sends a byte now and then would keep it, and its slot, for ever.
 LONGEST_LOOK = 240.0
+AFTER_OUTAGE = 60.0
+"""Seconds until a mailbox is looked at again whose answer is late, or whose provider answers none."""
 # Seconds until a mailbox is looked at again whose history has just been announced.
 _LEAST_LAG = 1.0
 
@@ -77,6 +79,9 @@ class Looker:
             async with asyncio.timeout(self._longest_look):
                 with self._outages.asking(look.member.mailbox.provider, mailbox_id):
                     answer = await self._ask_provider(look)
+        except ProviderOutError:
+            await self._let_others_ask(look)
+            return
         except (ProviderError, AppError, TimeoutError) as error:
             # A turn of its own meets the error again and deals with it.
             log.info("idle check failed", mailbox_id=mailbox_id, error=type(error).__name__)
@@ -96,6 +101,15 @@ class Looker:
             await self.wake([mailbox_id])
         else:
             await self._look_again_if_it_lags(look.member)
+
+    async def _let_others_ask(self, look: Look) -> None:
+        """Give the units of a look back, and look later: another mailbox asks whether the provider's outage is over."""
+        mailbox = look.member.mailbox
+        quota = self._access.quotas[mailbox.provider]
+        if (taken := quota.claim(mailbox.identity)) is not None:
+            quota.give_back(taken)
+        async with self._pool.acquire() as connection:
+            await idle_mailboxes.look_again(connection, [mailbox.mailbox_id], seconds=AFTER_OUTAGE)
 
     async def _look_again_if_it_lags(self, member: IdleMailbox) -> None:
         """Look again at history that ends before what was announced, after as long as that is ago.

@@ -6,16 +6,24 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import pytest
+
 from services.mail.content.model import ParsedMessage
 from services.mail.content.parse import parse_raw
 from services.mail.model import ProviderMessage
 from services.mail.providers.base import Get
-from services.mail.providers.errors import MessageGoneError, OwnLimitError, ProviderError, ProviderUnavailableError
+from services.mail.providers.errors import (
+    MessageGoneError,
+    OwnLimitError,
+    PostponedError,
+    ProviderError,
+    ProviderUnavailableError,
+)
 from services.mail.providers.folder_history.model import KnownFolder, Location
 from services.mail.providers.folder_history.port import Folder
 from services.mail.providers.imap.client.connection import Connection
 from services.mail.providers.imap.content.contents import ImapContents
-from services.mail.providers.imap.fetch import Snapshot, Snapshots, fetch
+from services.mail.providers.imap.fetch import MovedError, Snapshot, Snapshots, fetch
 from services.mail.providers.imap.folders import ImapFolders
 from services.mail.providers.imap.mailbox_session import ImapMailboxSession
 from services.mail.providers.imap.session import ImapSession
@@ -170,6 +178,13 @@ class TestSnapshots:
 
 
 class TestFolderThatIsDeleted:
+    @pytest.mark.parametrize(("missing_for", "error"), [(100.0, PostponedError), (400.0, MovedError)])
+    async def test_postpones_its_messages_for_some_minutes(self, missing_for: float, error: type[Exception]) -> None:
+        """A server can say for ever that a folder is there which it does not list."""
+        found = Snapshot(revision=1, known=[folder(1, missing_for=missing_for)], places=[place(1)])
+        results = await fetch(found, ["one"], cast("ImapContents", OnlyMessage("none")))
+        assert type(results["one"]) is error
+
     async def test_holds_up_no_messages_that_have_left_it(self, servers: Servers) -> None:
         async with open_imap_stage(servers, "modern") as stage:
             work = await stage.create_folder("Work")

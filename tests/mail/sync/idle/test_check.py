@@ -376,15 +376,31 @@ class TestChecksThatFail:
             )
 
 
+def out() -> ProviderOutages:
+    """Return outages of which Google's is under way."""
+    outages = ProviderOutages()
+    for mailbox_id in range(3):
+        with contextlib.suppress(ProviderUnavailableError), outages.asking("google", mailbox_id):
+            raise ProviderUnavailableError("silence")
+    return outages
+
+
 class TestProviderThatAnswersNoMailbox:
-    async def test_is_asked_later(self, stage: OpenStage) -> None:
-        outages = ProviderOutages()
-        for mailbox_id in range(3):
-            with contextlib.suppress(ProviderUnavailableError), outages.asking("google", mailbox_id):
-                raise ProviderUnavailableError("silence")
-        provider = Changed()
-        async with due_check(stage, provider, outages=outages) as (s, check):
-            await check.look()
+    async def test_is_asked_by_one_look_that_ends_the_outage(self, stage: OpenStage) -> None:
+        """Where silent mailboxes go on failing, no turn of another one may come."""
+        outages = out()
+        async with due_check(stage, Changed(), outages=outages) as (s, check):
+            with outages.asking("google", 1, has_failed=True):
+                await check.look()
+            assert not outages.is_under_way("google")
+            assert await s.fetchval("SELECT lane FROM mailbox_schedule") == Lane.LIVE
+
+    async def test_is_asked_later_while_another_look_asks(self, stage: OpenStage) -> None:
+        outages = out()
+        async with due_check(stage, Changed(), outages=outages) as (s, check):
+            with outages.asking("google", 1):
+                await check.look()
+            await check.close()
             assert await s.fetchval(
                 "SELECT lane = $1 AND look_at BETWEEN now() AND now() + interval '1 minute' FROM mailbox_schedule",
                 Lane.IDLE,

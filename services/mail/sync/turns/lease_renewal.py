@@ -43,7 +43,8 @@ class LeaseRenewal:
         """
         try:
             async with asyncio.timeout(self._longest_turn) as scope:
-                renewal = asyncio.create_task(self._renew(lease, scope, step))
+                lost = asyncio.Event()
+                renewal = asyncio.create_task(self._renew(lease, scope, lost, step))
                 try:
                     yield
                 finally:
@@ -51,15 +52,20 @@ class LeaseRenewal:
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            raise (LeaseLostError if renewal.done() else TurnTimeoutError) from error
+            raise (LeaseLostError if lost.is_set() else TurnTimeoutError) from error
 
-    async def _renew(self, lease: Lease, scope: asyncio.Timeout, step: Callable[[], str]) -> None:
-        """Renew until the lease is lost, or expired while it could not be renewed; then cancel the scope."""
+    async def _renew(self, lease: Lease, scope: asyncio.Timeout, lost: asyncio.Event, step: Callable[[], str]) -> None:
+        """Renew until the scope expires. Cancel it if the lease is lost, or expires while it cannot be renewed.
+
+        A turn that does not end when it is cancelled has its slot, but no lease: another one may go on.
+        """
         began = renewed = time.monotonic()
         pause = self._lease_seconds / 3
         told = 0
         while time.monotonic() - renewed < self._lease_seconds:
             await asyncio.sleep(pause)
+            if scope.expired():
+                break
             if (periods := int((time.monotonic() - began) / self._long_turn)) > told:
                 told = periods
                 log.warning("a turn takes long", seconds=round(time.monotonic() - began, 1), step=step())
@@ -70,4 +76,9 @@ class LeaseRenewal:
                 renewed = time.monotonic()
             except Exception as error:  # noqa: BLE001 - whatever it is, the turn may go on until its lease expires only
                 log.warning("lease not renewed", error=type(error).__name__)
-        scope.reschedule(asyncio.get_running_loop().time())
+        if not scope.expired():
+            lost.set()
+            scope.reschedule(asyncio.get_running_loop().time())
+        while True:
+            await asyncio.sleep(self._long_turn)
+            log.warning("a cancelled turn does not end", seconds=round(time.monotonic() - began, 1), step=step())

@@ -232,10 +232,13 @@ class Sessions:
 
 
 async def _is_being_deleted(transaction: Transaction, user_id: UUID) -> bool:
-    """Return whether the user asked for their deletion, or is deleted."""
-    if await transaction.users.find(user_id) is None:
+    """Return whether the user asked for their deletion, or is deleted.
+
+    In this order: a user who is deleted in between has no event any more.
+    """
+    if await transaction.events.has(user_id, EventType.DELETION_REQUESTED):
         return True
-    return await transaction.events.has(user_id, EventType.DELETION_REQUESTED)
+    return await transaction.users.find(user_id) is None
 
 
 async def _end(transaction: Transaction, *, user_id: UUID, session_id: UUID | None, client: Client) -> bool:

@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth.sessions.refresh_tokens import parse
 from services.auth.sessions.sessions import RECENT, REPEATABLE, Sessions, Tokens
+from services.auth.store.events import EventQueries
 from services.auth.store.tables import refresh_tokens, sessions
 from services.auth.store.transaction import Store
+from services.auth.store.users import UserQueries
 from services.kit.errors import AppError, Kind
 from tests.auth.sign_in.test_sign_in import reason_of
 from tests.support.auth.client import SECRET_KEY, Client, StartService
@@ -389,6 +391,26 @@ class TestVerifyRecent:
         await client.delete_user(user.user_id)
         await client.verify_recent(user, user_deletion=True)
         assert await reason_of(client.verify_recent(user)) == "invalid_token"
+
+    @pytest.mark.parametrize("query", [(UserQueries, "find"), (EventQueries, "has")], ids=["user", "event"])
+    async def test_lets_a_deletion_be_asked_for_again_while_it_ends(
+        self, client: Client, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, query: tuple[type[object], str]
+    ) -> None:
+        """Both are looked at, and the user can be deleted in between."""
+        user = await client.signed_in(stand_in.person())
+        await client.revoke_session(user_id=user.user_id, all_sessions=True, user_deletion=True)
+        of, name = query
+        ask, ends = getattr(of, name), [True]
+
+        async def ask_and_delete(self: object, *args: object) -> object:
+            answer = await ask(self, *args)
+            if ends:
+                ends.clear()
+                await client.delete_user(user.user_id)
+            return answer
+
+        monkeypatch.setattr(of, name, ask_and_delete)
+        await client.verify_recent(user, user_deletion=True)
 
 
 class TestProcesses:

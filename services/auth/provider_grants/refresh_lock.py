@@ -14,7 +14,7 @@ from services.kit.errors import AppError, Kind, service_unavailable
 # Seconds after which a caller may retry a provider that failed.
 RETRY_AFTER = 5
 
-
+# Begins the lease anew.
 type Renew = Callable[[], Awaitable[None]]
 
 
@@ -31,8 +31,9 @@ class RefreshLock:
 
     @asynccontextmanager
     async def hold(self, grant_id: UUID) -> AsyncIterator[Renew]:
-        """Wait for the lock and hold it; yields what renews the lease. Raises AppError if Redis is unavailable or
-        others hold it for too long.
+        """Wait for the lock and hold it; yields what renews the lease.
+
+        Raises AppError if Redis is unavailable or others hold it for too long.
         """
         lock = Lock(
             self._redis,

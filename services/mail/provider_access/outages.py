@@ -45,19 +45,16 @@ class ProviderOutages:
             return False
         return self._monotonic() - self._failed_at[provider] < _LASTS
 
-    def may_ask(self, provider: str) -> bool:
-        """Return whether a mailbox that has not failed can ask now."""
-        return not self.is_under_way(provider) or (provider, False) not in self._asked
+    def may_ask(self, provider: str, *, has_failed: bool = False) -> bool:
+        """Return whether a mailbox can ask now; `has_failed` says that its last calls failed."""
+        return not self.is_under_way(provider) or (provider, has_failed) not in self._asked
 
     @contextmanager
     def asking(self, provider: str, mailbox_id: int, *, has_failed: bool = False) -> Iterator[None]:
-        """Note a failure of the calls in the block. Raises ProviderOutError if another mailbox asks already.
-
-        `has_failed` says that the mailbox's last calls failed.
-        """
-        is_probe, place, began = self.is_under_way(provider), (provider, has_failed), self._monotonic()
-        if is_probe and place in self._asked:
+        """Note a failure of the calls in the block. Raises ProviderOutError if another mailbox asks already."""
+        if not self.may_ask(provider, has_failed=has_failed):
             raise ProviderOutError("the provider answers no mailbox")
+        is_probe, place, began = self.is_under_way(provider), (provider, has_failed), self._monotonic()
         if is_probe:
             self._asked.add(place)
         try:

@@ -70,32 +70,28 @@ async def end_sessions(connection: AsyncConnection, role: str) -> None:
 
 
 @asynccontextmanager
-async def without_database(engine: AsyncEngine) -> AsyncIterator[None]:
+async def changed_role(engine: AsyncEngine, change: str, back: str) -> AsyncIterator[None]:
+    """Change the role of auth while the block lasts; its connections begin anew before and after."""
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        role = await role_of_auth(connection)
+        try:
+            await connection.execute(text(f'ALTER ROLE "{role}" {change}'))
+            await end_sessions(connection, role)
+            yield
+        finally:
+            await connection.execute(text(f'ALTER ROLE "{role}" {back}'))
+            await end_sessions(connection, role)
+
+
+def without_database(engine: AsyncEngine) -> AbstractAsyncContextManager[None]:
     """Keep auth from its database while the block lasts, as a restart does."""
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        role = await role_of_auth(connection)
-        try:
-            await connection.execute(text(f'ALTER ROLE "{role}" CONNECTION LIMIT 0'))
-            await end_sessions(connection, role)
-            yield
-        finally:
-            await connection.execute(text(f'ALTER ROLE "{role}" CONNECTION LIMIT -1'))
+    return changed_role(engine, "CONNECTION LIMIT 0", "CONNECTION LIMIT -1")
 
 
-@asynccontextmanager
-async def with_read_only_database(engine: AsyncEngine) -> AsyncIterator[None]:
+def with_read_only_database(engine: AsyncEngine) -> AbstractAsyncContextManager[None]:
     """Let auth write nothing while the block lasts, as a server does before it is the primary."""
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        role = await role_of_auth(connection)
-        try:
-            await connection.execute(text(f'ALTER ROLE "{role}" SET default_transaction_read_only = on'))
-            await end_sessions(connection, role)
-            yield
-        finally:
-            await connection.execute(text(f'ALTER ROLE "{role}" RESET default_transaction_read_only'))
-            await end_sessions(connection, role)
+    return changed_role(engine, "SET default_transaction_read_only = on", "RESET default_transaction_read_only")
 
 
 @pytest.fixture

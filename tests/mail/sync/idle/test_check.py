@@ -5,14 +5,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, NoReturn, override
 
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
 from services.mail.model import HistoryDelta, Label, Lane, MailboxQuery, MailboxStatus
-from services.mail.provider_access.outages import ProviderOutages
+from services.mail.provider_access.outages import ProviderOutages, ProviderOutError
 from services.mail.providers.base import HistoryPage, Profile
 from services.mail.providers.errors import ProviderUnavailableError, TokenRefusedError
 from services.mail.store.control import mailbox_overviews
@@ -385,7 +385,25 @@ def out() -> ProviderOutages:
     return outages
 
 
+class TakenPlace(ProviderOutages):
+    """Outages in which another mailbox begins to ask before a look does."""
+
+    @override
+    def asking(self, provider: str, mailbox_id: int, *, has_failed: bool = False) -> NoReturn:
+        raise ProviderOutError("another mailbox asks")
+
+
 class TestProviderThatAnswersNoMailbox:
+    async def test_is_asked_later_by_the_second_of_two_looks_and_costs_no_units(self, stage: OpenStage) -> None:
+        async with due_check(stage, Changed(), outages=TakenPlace()) as (s, check):
+            await check.look()
+            await check.close()
+            assert await s.fetchval(
+                "SELECT lane = $1 AND look_at BETWEEN now() AND now() + interval '1 minute' FROM mailbox_schedule",
+                Lane.IDLE,
+            )
+            assert check._access.quotas["google"].claim((await s.mailbox()).identity) is None
+
     async def test_is_asked_by_one_look_that_ends_the_outage(self, stage: OpenStage) -> None:
         """Where silent mailboxes go on failing, no turn of another one may come."""
         outages = out()
